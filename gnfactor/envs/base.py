@@ -1,0 +1,116 @@
+"""The contract between a policy and any world: simulated, recorded or real.
+
+An Env declares what it can do; the conformance suite in `gnfactor.envs.check` tests what is declared and what
+all must do. The scripted expert, the trained agent and a replay all run through the same `rollout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gnfactor.actions import Action
+from gnfactor.scene import Observation
+
+
+TRAINING_SEEDS = range(10**9)
+"""Scene seeds that collectors may use."""
+EVALUATION_SEEDS = range(10**9, 2 * 10**9)
+"""Scene seeds that evaluators may use: no evaluation scene is ever a training scene."""
+
+
+@dataclass(frozen=True)
+class SeededScene:
+    """A scene that a seeded environment makes again from these three numbers alone."""
+
+    task: str
+    variation: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class StoredScene:
+    """The scene in which a stored demonstration was recorded."""
+
+    task: str
+    variation: int
+    episode: Path
+
+
+@dataclass(frozen=True)
+class LiveScene:
+    """Whatever stands before the robot now."""
+
+    instruction: str
+
+
+Scene = SeededScene | StoredScene | LiveScene
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an environment promises."""
+
+    seeded: bool
+    """The same SeededScene gives the same pictures and the same behaviour in any process of this machine."""
+    restores_stored_scenes: bool
+    knows_success: bool
+    """`Step.success` is True or False, never None."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What an episode begins with."""
+
+    observation: Observation
+    instructions: tuple[str, ...]
+    """Ways to say the goal of this scene; the first is the default."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What came of one action."""
+
+    observation: Observation
+    """After the action; also after a refusal, with the step counted."""
+    success: bool | None
+    """None where the environment cannot know."""
+    refused: str | None = None
+    """Why the action was not carried out (unreachable, in collision, outside the workspace), or None."""
+
+
+class Env(Protocol):
+    """A world that can be reset to a scene and acted in, one keyframe at a time."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def reset(self, scene: Scene) -> Start:
+        """Make the scene. Raises SceneError if this environment cannot."""
+        ...
+
+    def step(self, action: Action) -> Step:
+        """Carry out one action in bounded work. A target that cannot be reached is a normal result."""
+        ...
+
+    def hold(self) -> None:
+        """Stay where you are; safe at any time, also after an exception."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; safe to call twice."""
+        ...
+
+
+class Policy(Protocol):
+    """Anything that acts in many environments at once."""
+
+    def act(self, observations: Sequence[Observation], instructions: Sequence[str]) -> list[Action]:
+        """One action for each observation."""
+        ...
+
+    def reset(self, index: int) -> None:
+        """Environment number `index` starts a new episode."""
+        ...
