@@ -172,10 +172,10 @@ def collate(samples: Sequence[Sample], cameras: Sequence[str], image_size: tuple
 def to_device(value: T, device: torch.device | str) -> T:
     """The same tree of dataclasses with every tensor on `device`."""
     if isinstance(value, Tensor):
-        return cast(T, value.to(device, non_blocking=True))
+        return cast("T", value.to(device, non_blocking=True))
     if isinstance(value, (Views, Inputs, Targets, Batch)):
         moved: dict[str, Any] = {field.name: to_device(getattr(value, field.name), device) for field in fields(value)}
-        return cast(T, replace(value, **moved))
+        return cast("T", replace(value, **moved))
     return value
 
 

@@ -14,7 +14,6 @@ from typing import Protocol
 from gnfactor.actions import Action
 from gnfactor.scene import Observation
 
-
 TRAINING_SEEDS = range(10**9)
 """Scene seeds that collectors may use."""
 EVALUATION_SEEDS = range(10**9, 2 * 10**9)
