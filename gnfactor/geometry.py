@@ -83,6 +83,13 @@ def euler_from_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, 
     return torch.stack((x, middle, z), -1)
 
 
+def rotation_from_columns(columns: Float[Tensor, "*batch 3 2"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation whose first two columns are nearest in turn to two given vectors (Zhou et al., CVPR 2019, eq. 15)."""
+    x = F.normalize(columns[..., 0], dim=-1)
+    y = F.normalize(columns[..., 1] - (x * columns[..., 1]).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack((x, y, torch.linalg.cross(x, y)), -1)
+
+
 def pose_from(
     rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 4 4"]:
