@@ -869,7 +869,7 @@ class MjsMaterial:
 
 class MjsTexture:
     builtin: mjtBuiltin
-    colorspace: mjtColorSpace
+    colorspace: int
     data: bytes
     gridsize: ArrayField
     height: int
@@ -924,7 +924,7 @@ class MjsCamera:
     pos: ArrayField
     principal_length: ArrayField
     principal_pixel: ArrayField
-    proj: mjtProjection
+    proj: int
     quat: ArrayField
     resolution: ArrayField
     sensor_size: ArrayField
@@ -1060,7 +1060,7 @@ class MjsSensor:
     objtype: mjtObj
     refname: str
     reftype: mjtObj
-    type: mjtSensor
+    type: int
 
 class MjsKey:
     id: int
