@@ -1,0 +1,55 @@
+"""A deep volume, kept in the few channels that it really has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume of `channels` features per voxel, stored as `rank` features and one affine map for all voxels.
+
+    GNFactor's U-Net ends in a pointwise affine map without activation, so its 128 channels carry 8 degrees of
+    freedom per voxel. Whatever is linear (convolutions, trilinear sampling) can work on those 8 and fold the map
+    into its own weights. No map (`weight` and `bias` None) means that rank and channels are the same.
+    """
+
+    features: Float[Tensor, "batch rank x y z"]
+    weight: Float[Tensor, "channels rank"] | None = None
+    bias: Float[Tensor, " channels"] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Features per voxel after the map."""
+        return self.features.shape[1] if self.weight is None else self.weight.shape[0]
+
+    def expand(self) -> Float[Tensor, "batch channels x y z"]:
+        """All channels at every voxel: as much memory as the map saves."""
+        return self.expand_channels(0, self.channels)
+
+    def expand_channels(self, start: int, stop: int) -> Float[Tensor, "batch some x y z"]:
+        """Channels `start` to `stop` (exclusive) at every voxel."""
+        if self.weight is None or self.bias is None:
+            return self.features[:, start:stop]
+        weight, bias = self.weight[start:stop], self.bias[start:stop]
+        return torch.nn.functional.conv3d(self.features, weight[:, :, None, None, None], bias)
+
+    def map(self, features: Float[Tensor, "*points rank"]) -> Float[Tensor, "*points channels"]:
+        """The affine map applied to stored features taken from anywhere in the volume."""
+        return features if self.weight is None else torch.nn.functional.linear(features, self.weight, self.bias)
+
+    def fold(
+        self, kernel: Float[Tensor, "out channels kx ky kz"]
+    ) -> tuple[Float[Tensor, "out rank kx ky kz"], Float[Tensor, " out"]]:
+        """Kernel and bias that give on `features` what `kernel` gives on the expanded volume.
+
+        Exact at replicate-padded borders too: there the map's bias is the same constant that it is inside.
+        """
+        if self.weight is None or self.bias is None:
+            return kernel, kernel.new_zeros(kernel.shape[0])
+        folded = torch.einsum("ocxyz,cr->orxyz", kernel, self.weight)
+        return folded, kernel.sum((2, 3, 4)) @ self.bias
