@@ -400,9 +400,9 @@ class MjVisualQuality:
 
 class MjVisualHeadlight:
     active: int
-    ambient: Floats32
-    diffuse: Floats32
-    specular: Floats32
+    ambient: ArrayField
+    diffuse: ArrayField
+    specular: ArrayField
 
 class MjVisual:
     global_: MjVisualGlobal
