@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gnfactor.actions import Action
 from gnfactor.scene import Observation
@@ -80,6 +80,7 @@ class Step:
     """Why the action was not carried out (unreachable, in collision, outside the workspace), or None."""
 
 
+@runtime_checkable
 class Env(Protocol):
     """A world that can be reset to a scene and acted in, one keyframe at a time."""
 
@@ -103,6 +104,7 @@ class Env(Protocol):
         ...
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Anything that acts in many environments at once."""
 
