@@ -61,13 +61,13 @@ class _Joint:
 
 
 _CHAIN = (
-    _Joint(a=0, d=0.333, alpha=0, mass=3.0, stiffness=4500, torque=87),
-    _Joint(a=0, d=0, alpha=-pi / 2, mass=3.0, stiffness=4500, torque=87),
-    _Joint(a=0, d=0.316, alpha=pi / 2, mass=2.5, stiffness=3500, torque=87),
-    _Joint(a=0.0825, d=0, alpha=pi / 2, mass=2.5, stiffness=3500, torque=87),
-    _Joint(a=-0.0825, d=0.384, alpha=-pi / 2, mass=2.5, stiffness=2000, torque=12),
-    _Joint(a=0, d=0, alpha=pi / 2, mass=1.5, stiffness=2000, torque=12),
-    _Joint(a=0.088, d=0, alpha=pi / 2, mass=0.7, stiffness=2000, torque=12),
+    _Joint(a=0.0, d=0.333, alpha=0.0, mass=3.0, stiffness=4500.0, torque=87.0),
+    _Joint(a=0.0, d=0.0, alpha=-pi / 2, mass=3.0, stiffness=4500.0, torque=87.0),
+    _Joint(a=0.0, d=0.316, alpha=pi / 2, mass=2.5, stiffness=3500.0, torque=87.0),
+    _Joint(a=0.0825, d=0.0, alpha=pi / 2, mass=2.5, stiffness=3500.0, torque=87.0),
+    _Joint(a=-0.0825, d=0.384, alpha=-pi / 2, mass=2.5, stiffness=2000.0, torque=12.0),
+    _Joint(a=0.0, d=0.0, alpha=pi / 2, mass=1.5, stiffness=2000.0, torque=12.0),
+    _Joint(a=0.088, d=0.0, alpha=pi / 2, mass=0.7, stiffness=2000.0, torque=12.0),
 )
 _HAND_MASS, _FINGER_MASS = 0.7, 0.1
 _FLANGE_M = 0.107
@@ -77,10 +77,10 @@ _TIP_M = 0.1104
 _FINGER_ROOT_M = 0.0584
 _FINGER_STIFFNESS, _FINGER_DAMPING, _FINGER_FORCE_N = 2500.0, 80.0, 40.0
 
-_WHITE = (0.92, 0.92, 0.93, 1)
-_GREY = (0.62, 0.63, 0.65, 1)
-_DARK = (0.16, 0.16, 0.18, 1)
-_RUBBER = (0.09, 0.09, 0.10, 1)
+_WHITE = (0.92, 0.92, 0.93, 1.0)
+_GREY = (0.62, 0.63, 0.65, 1.0)
+_DARK = (0.16, 0.16, 0.18, 1.0)
+_RUBBER = (0.09, 0.09, 0.10, 1.0)
 
 
 @dataclass(frozen=True)
@@ -104,46 +104,46 @@ class _Block:
 
 
 _BASE_PARTS = (
-    _Tube((0, 0, 0), (0, 0, 0.135), 0.074, flat=True),
-    _Block((-0.075, 0, 0.035), (0.065, 0.07, 0.035), _WHITE),
+    _Tube((0.0, 0.0, 0.0), (0.0, 0.0, 0.135), 0.074, flat=True),
+    _Block((-0.075, 0.0, 0.035), (0.065, 0.07, 0.035), _WHITE),
 )
 # Seen from the shoulder up: the frames' z axes are the joint axes, so housings of joints are tubes along z of one
 # link and along -y or y of its neighbour.
 _LINK_PARTS: tuple[tuple[_Tube | _Block, ...], ...] = (
     (
-        _Tube((0, 0, -0.195), (0, 0, -0.04), 0.062, flat=True),
-        _Tube((0, -0.085, 0), (0, 0.085, 0), 0.063, _GREY, flat=True),
+        _Tube((0.0, 0.0, -0.195), (0.0, 0.0, -0.04), 0.062, flat=True),
+        _Tube((0.0, -0.085, 0.0), (0.0, 0.085, 0.0), 0.063, _GREY, flat=True),
     ),
     (
-        _Tube((0, 0, -0.055), (0, 0, 0.055), 0.0665),
-        _Tube((0, -0.02, 0), (0, -0.175, 0), 0.062, flat=True),
+        _Tube((0.0, 0.0, -0.055), (0.0, 0.0, 0.055), 0.0665),
+        _Tube((0.0, -0.02, 0.0), (0.0, -0.175, 0.0), 0.062, flat=True),
     ),
     (
-        _Tube((0, 0, -0.139), (0, 0, -0.05), 0.057),
-        _Tube((0.0825, -0.07, 0), (0.0825, 0.07, 0), 0.055, _DARK, flat=True),
-        _Tube((0.02, 0, -0.03), (0.0825, 0, 0), 0.052),
+        _Tube((0.0, 0.0, -0.139), (0.0, 0.0, -0.05), 0.057),
+        _Tube((0.0825, -0.07, 0.0), (0.0825, 0.07, 0.0), 0.055, _DARK, flat=True),
+        _Tube((0.02, 0.0, -0.03), (0.0825, 0.0, 0.0), 0.052),
     ),
     (
-        _Tube((0, 0, -0.035), (0, 0, 0.035), 0.058),
-        _Tube((0, 0, 0), (-0.0825, 0.11, 0), 0.05),
+        _Tube((0.0, 0.0, -0.035), (0.0, 0.0, 0.035), 0.058),
+        _Tube((0.0, 0.0, 0.0), (-0.0825, 0.11, 0.0), 0.05),
     ),
     (
-        _Tube((0, 0, -0.262), (0, 0, -0.15), 0.055),
-        _Tube((0, 0.03, -0.2), (0, 0.045, -0.01), 0.035, _DARK),
-        _Tube((0, -0.065, 0), (0, 0.075, 0), 0.047, _GREY, flat=True),
+        _Tube((0.0, 0.0, -0.262), (0.0, 0.0, -0.15), 0.055),
+        _Tube((0.0, 0.03, -0.2), (0.0, 0.045, -0.01), 0.035, _DARK),
+        _Tube((0.0, -0.065, 0.0), (0.0, 0.075, 0.0), 0.047, _GREY, flat=True),
     ),
     (
-        _Tube((0, 0, -0.04), (0, 0, 0.03), 0.051),
-        _Tube((0.03, 0, 0), (0.088, 0, 0), 0.05),
+        _Tube((0.0, 0.0, -0.04), (0.0, 0.0, 0.03), 0.051),
+        _Tube((0.03, 0.0, 0.0), (0.088, 0.0, 0.0), 0.05),
     ),
     (
-        _Tube((0, 0, -0.06), (0, 0, 0.08), 0.046, flat=True),
-        _Tube((0, 0, 0.08), (0, 0, 0.107), 0.04, _DARK, flat=True),
+        _Tube((0.0, 0.0, -0.06), (0.0, 0.0, 0.08), 0.046, flat=True),
+        _Tube((0.0, 0.0, 0.08), (0.0, 0.0, 0.107), 0.04, _DARK, flat=True),
     ),
 )
 _HAND_PARTS = (
-    _Block((0, 0, 0.018), (0.032, 0.098, 0.018), _WHITE),
-    _Block((0, 0, 0.047), (0.027, 0.102, 0.013), _DARK),
+    _Block((0.0, 0.0, 0.018), (0.032, 0.098, 0.018), _WHITE),
+    _Block((0.0, 0.0, 0.047), (0.027, 0.102, 0.013), _DARK),
 )
 
 
@@ -232,9 +232,9 @@ def _add_hand(spec: mujoco.MjSpec, link7: mujoco.MjsBody) -> None:
 def _add_finger(spec: mujoco.MjSpec, hand: mujoco.MjsBody, name: str, side: int) -> None:
     """One finger on the hand's +y (`side` 1) or -y side; at 0 the pads meet in the middle."""
     finger = hand.add_body(name=name, pos=(0, 0, _FINGER_ROOT_M), gravcomp=1)
-    root = _Block((0, side * 0.0145, 0.014), (0.0105, 0.0125, 0.014), _DARK)
+    root = _Block((0.0, side * 0.0145, 0.014), (0.0105, 0.0125, 0.014), _DARK)
     _add_parts(finger, (root,), _FINGER_MASS / 2)
-    pad = _Block((0, side * 0.0075, 0.0405), (0.0105, 0.0075, 0.0135), _RUBBER)
+    pad = _Block((0.0, side * 0.0075, 0.0405), (0.0105, 0.0075, 0.0135), _RUBBER)
     _add_parts(finger, (pad,), _FINGER_MASS / 2)
     finger.geoms[-1].condim = 4
     finger.geoms[-1].friction = (1.5, 0.02, 0.0001)

@@ -1,0 +1,95 @@
+"""The built-in arm against the recorded one and against MuJoCo's own kinematics."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnfactor.envs.tabletop import robot
+from gnfactor.envs.tabletop.scene import base_scene
+from gnfactor.geometry import rotation_angle_deg, rotation_from_quaternion
+
+joint_fractions = st.lists(st.floats(0, 1), min_size=7, max_size=7).map(np.array)
+
+
+def joints_at(fractions: np.ndarray) -> np.ndarray:
+    return robot.JOINT_LOWER + fractions * (robot.JOINT_UPPER - robot.JOINT_LOWER)
+
+
+def angle_deg(first: np.ndarray, second: np.ndarray) -> float:
+    return float(rotation_angle_deg(torch.from_numpy(first[:3, :3].copy()), torch.from_numpy(second[:3, :3].copy())))
+
+
+class RecordingUnpickler(pickle.Unpickler):
+    """Reads RLBench's low-dimensional recordings: their two classes become plain namespaces, nothing else is known."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) in {("rlbench.demo", "Demo"), ("rlbench.backend.observation", "Observation")}:
+            return SimpleNamespace
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np._core.multiarray._reconstruct
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def recorded_frames(folder: Path) -> list[SimpleNamespace]:
+    frames: list[SimpleNamespace] = []
+    for file in sorted(folder.rglob("low_dim_obs.pkl")):
+        with file.open("rb") as stream:
+            frames += RecordingUnpickler(stream).load()._observations
+    return frames
+
+
+def test_forward_kinematics_reproduces_the_recorded_gripper_poses(real_episodes: Path) -> None:
+    frames = recorded_frames(real_episodes)
+    assert len(frames) > 500
+    distances_m, angles_deg = [], []
+    for frame in frames:
+        position, quaternion = np.split(frame.gripper_pose, [3])
+        recorded = np.eye(4)
+        recorded[:3, :3] = rotation_from_quaternion(torch.from_numpy(quaternion)).numpy()
+        recorded[:3, 3] = position
+        ours = robot.forward_kinematics(frame.joint_positions)
+        distances_m.append(np.linalg.norm(ours[:3, 3] - position))
+        angles_deg.append(angle_deg(ours, recorded))
+    assert np.median(distances_m) < 1e-3
+    assert np.median(angles_deg) < 0.3
+    assert np.max(distances_m) < 6e-3
+
+
+def test_recorded_joints_lie_within_our_limits_and_start_at_rest(real_episodes: Path) -> None:
+    frames = recorded_frames(real_episodes)
+    joints = np.stack([frame.joint_positions for frame in frames])
+    assert (joints >= robot.JOINT_LOWER - 1e-3).all()
+    assert (joints <= robot.JOINT_UPPER + 1e-3).all()
+    np.testing.assert_allclose(joints[0], robot.REST_JOINTS, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[mujoco.MjModel, mujoco.MjData]:
+    model = base_scene().compile()
+    return model, mujoco.MjData(model)
+
+
+@settings(max_examples=50, deadline=None)
+@given(joint_fractions)
+def test_mujoco_and_forward_kinematics_agree(world: tuple[mujoco.MjModel, mujoco.MjData], f: np.ndarray) -> None:
+    model, data = world
+    joints = joints_at(f)
+    for name, angle in zip(robot.ARM_JOINTS, joints, strict=True):
+        data.joint(name).qpos[0] = angle
+    mujoco.mj_kinematics(model, data)
+    expected = robot.forward_kinematics(joints)
+    np.testing.assert_allclose(data.site(robot.TIP_SITE).xpos, expected[:3, 3], atol=1e-9)
+    np.testing.assert_allclose(data.site(robot.TIP_SITE).xmat.reshape(3, 3), expected[:3, :3], atol=1e-9)
