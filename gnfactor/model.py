@@ -1,0 +1,96 @@
+"""The policy: views and an instruction in, the next keyframe out.
+
+views -> voxel grid -> encoder -> `Volume` -> action head. With the published settings this is PerAct (pointwise
+encoder) or the policy of GNFactor (3D U-Net), whose volume the neural field also learns from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gnfactor.actions import Action
+from gnfactor.batch import Batch, Inputs
+from gnfactor.encoder import EncoderConfig, build_encoder
+from gnfactor.errors import ConfigError
+from gnfactor.head import Encoded, HeadConfig, HeadWidths, VoxelHead, actions_from
+from gnfactor.language import ConditionConfig, Conditioner, InstructionTable, LanguageConfig
+from gnfactor.proprioception import PUBLISHED_STATE, robot_state, state_width
+from gnfactor.scene import CAMERAS
+from gnfactor.voxels import GridConfig, grid_from_views
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """One policy; every default is the published GNFactor."""
+
+    cameras: tuple[str, ...] = ("front",)
+    image_size: tuple[int, int] = (128, 128)
+    """Width and height in pixels of every camera."""
+    episode_length: int = 25
+    """Most keyframes in an episode; the time input runs from 1 to -1 over it, in training and in evaluation."""
+    proprioception: tuple[str, ...] = PUBLISHED_STATE
+    grid: GridConfig = field(default_factory=GridConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    condition: ConditionConfig | None = None
+    """Language and time as a vector that modulates the networks (FiLM), besides the tokens; null as published."""
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+    def __post_init__(self) -> None:
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ConfigError(f"policy.cameras is {list(self.cameras)}; name at least one camera, each once: {CAMERAS}")
+        if self.episode_length < 2:
+            raise ConfigError(f"policy.episode_length is {self.episode_length}; at least 2 is expected")
+        state_width(self.proprioception)
+
+
+class Policy(nn.Module):
+    """The trained network with everything it needs to act, its instructions' embeddings included."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.instructions = InstructionTable(config.language)
+        states = state_width(config.proprioception)
+        condition_width = 0 if config.condition is None else config.condition.width
+        self.conditioner = (
+            None
+            if config.condition is None
+            else Conditioner(config.condition, config.language, states, config.episode_length)
+        )
+        self.encoder = build_encoder(config.encoder, config.grid.width, condition_width)
+        self.head = VoxelHead(
+            config.head,
+            config.grid,
+            HeadWidths(
+                channels=self.encoder.channels,
+                rank=self.encoder.rank,
+                token=config.language.width,
+                token_count=config.language.tokens,
+                state=states,
+                condition=condition_width,
+            ),
+        )
+
+    def encode(self, inputs: Inputs) -> Encoded:
+        """What an action head or a field needs of each scene; the inputs are on this module's device."""
+        config = self.config
+        grid = grid_from_views(inputs.views, config.grid)
+        tokens, mask = self.instructions.lookup(inputs.instructions)
+        state = robot_state(inputs, config.proprioception, config.episode_length, config.grid.box)
+        condition = None if self.conditioner is None else self.conditioner(tokens, mask, inputs.step, state)
+        seen = None if config.language.attend_padding else mask
+        return Encoded(self.encoder(grid, condition), tokens, seen, state, condition)
+
+    def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Named loss terms of a batch; "total" is their sum."""
+        terms = self.head.loss(self.encode(batch.inputs), batch.targets)
+        return {**terms, "total": torch.stack(list(terms.values())).sum()}
+
+    def act(self, inputs: Inputs) -> list[Action]:
+        """The next keyframe of each scene; gradients flow if the caller lets them."""
+        return actions_from(self.head.choose(self.encode(inputs)))
