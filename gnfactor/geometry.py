@@ -4,6 +4,8 @@ Everything here is a pure function of tensors and works on CPU and CUDA, in the 
 Poses are 4x4 matrices named `target_from_source`: `world_from_camera @ point_in_camera = point_in_world`.
 Cameras follow OpenCV: x right, y down, z forward. Pixel centres lie at integer coordinates.
 Quaternions are xyzw and returned with w >= 0.
+
+No matrix product is used: under autocast or with TF32 it would round coordinates to about a centimetre.
 """
 
 from __future__ import annotations
@@ -94,7 +96,10 @@ def pose_from(
     rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 4 4"]:
     """4x4 rigid transform of a rotation and a translation (m)."""
-    top = torch.cat((rotation, translation[..., None]), -1)
+    return _with_bottom_row(torch.cat((rotation, translation[..., None]), -1))
+
+
+def _with_bottom_row(top: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 4 4"]:
     bottom = torch.zeros_like(top[..., :1, :])
     bottom[..., 0, 3] = 1
     return torch.cat((top, bottom), -2)
@@ -103,14 +108,22 @@ def pose_from(
 def inverse_pose(pose: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
     """Inverse of a rigid transform: `inverse_pose(world_from_camera)` is `camera_from_world`."""
     rotation = pose[..., :3, :3].mT
-    return pose_from(rotation, -(rotation @ pose[..., :3, 3:]).squeeze(-1))
+    return pose_from(rotation, -(rotation * pose[..., None, :3, 3]).sum(-1))
+
+
+def compose(
+    target_from_middle: Float[Tensor, "*#batch 4 4"], middle_from_source: Float[Tensor, "*#batch 4 4"]
+) -> Float[Tensor, "... 4 4"]:
+    """`target_from_source`: the second transform, then the first; batch dimensions broadcast."""
+    product = target_from_middle[..., :3, :, None] * middle_from_source[..., None, :, :]
+    return _with_bottom_row(product.sum(-2))
 
 
 def transform_points(
     pose: Float[Tensor, "*batch 4 4"], points: Float[Tensor, "*batch points 3"]
 ) -> Float[Tensor, "*batch points 3"]:
     """Points (m) carried through a rigid transform, one pose for each set of points."""
-    return points @ pose[..., :3, :3].mT + pose[..., None, :3, 3]
+    return _rotate(pose[..., :3, :3], points) + pose[..., None, :3, 3]
 
 
 def rotation_angle_deg(
@@ -154,5 +167,14 @@ def project(
     """Pixel (u, v) and depth (m) of world points; pixels of points with depth <= 0 mean nothing."""
     in_camera = transform_points(inverse_pose(world_from_camera), points)
     depth_m = in_camera[..., 2]
-    homogeneous = in_camera @ intrinsics.mT
+    homogeneous = _rotate(intrinsics, in_camera)
     return homogeneous[..., :2] / depth_m[..., None], depth_m
+
+
+def _rotate(
+    matrix: Float[Tensor, "*batch 3 3"], points: Float[Tensor, "*batch points 3"]
+) -> Float[Tensor, "*batch points 3"]:
+    """The matrix applied to every point."""
+    x, y, z = points.split(1, -1)
+    first, second, third = matrix[..., None, :, :].unbind(-1)
+    return x * first + y * second + z * third
