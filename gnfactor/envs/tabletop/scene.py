@@ -14,6 +14,7 @@ from gnfactor.scene import TABLE_HEIGHT_M
 
 TIMESTEP_S = 0.002
 FLOOR_GEOM, WALL_GEOM, TABLE_GEOM = "floor", "wall", "table"
+TABLE_BODY = "table"
 LIGHT = "sun"
 GRASP_PREFIX = "grasp:"
 """An inactive weld of this name + a body's name makes the body graspable."""
@@ -36,6 +37,9 @@ def base_scene() -> mujoco.MjSpec:
     spec.visual.headlight.ambient = (0.45, 0.45, 0.45)
     spec.visual.headlight.diffuse = (0.15, 0.15, 0.15)
     spec.visual.headlight.specular = (0, 0, 0)
+    # Clipping planes of the OpenGL renderer, which counts them in units of the extent.
+    spec.stat.extent = 1
+    spec.visual.map.znear, spec.visual.map.zfar = 0.01, 12
     _add_room(spec.worldbody)
     add_panda(spec)
     return spec
@@ -75,7 +79,8 @@ def _add_room(world: mujoco.MjsBody) -> None:
     )
     (lower_x, lower_y), (upper_x, upper_y) = _TABLE_LOWER_M, _TABLE_UPPER_M
     half_thickness = _TABLE_THICKNESS_M / 2
-    world.add_geom(
+    table = world.add_body(name=TABLE_BODY)
+    table.add_geom(
         name=TABLE_GEOM,
         type=mjtGeom.mjGEOM_BOX,
         pos=((lower_x + upper_x) / 2, (lower_y + upper_y) / 2, TABLE_HEIGHT_M - half_thickness),
