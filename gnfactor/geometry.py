@@ -147,16 +147,17 @@ def unproject(
     Pixels without a reading (0 or non-finite) give points without meaning: mask them by the depth.
     """
     height, width = depth_m.shape[-2:]
-    v, u = torch.meshgrid(
-        torch.arange(height, device=depth_m.device, dtype=depth_m.dtype),
-        torch.arange(width, device=depth_m.device, dtype=depth_m.dtype),
-        indexing="ij",
-    )
+    u = torch.arange(width, device=depth_m.device, dtype=depth_m.dtype)
+    v = torch.arange(height, device=depth_m.device, dtype=depth_m.dtype)[:, None]
     focal_x, focal_y = intrinsics[..., 0, 0, None, None], intrinsics[..., 1, 1, None, None]
     centre_x, centre_y = intrinsics[..., 0, 2, None, None], intrinsics[..., 1, 2, None, None]
-    in_camera = torch.stack(((u - centre_x) / focal_x * depth_m, (v - centre_y) / focal_y * depth_m, depth_m), -1)
-    in_world = transform_points(world_from_camera, in_camera.flatten(-3, -2))
-    return in_world.unflatten(-2, (height, width))
+    right, down = (u - centre_x) / focal_x, (v - centre_y) / focal_y
+    planes: list[Tensor] = []  # one per world axis, whole pictures at a time: many times faster than threes of numbers
+    for axis in world_from_camera[..., :3, :, None, None].unbind(-4):
+        along_right, along_down, along_forward, origin = axis.unbind(-3)
+        ray = along_right * right + (along_down * down + along_forward)
+        planes.append(ray * depth_m + origin)
+    return torch.stack(planes, -3).movedim(-3, -1)
 
 
 def project(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -145,38 +145,29 @@ def build_schedule(optimizer: Optimizer, config: OptimConfig, total_steps: int) 
 class Ema:
     """Running average of a module's weights, for evaluation.
 
-    Averaged: floating-point parameters and buffers, among them the running statistics of batch norm, which have
-    to fit the averaged weights. Taken over as they are: integer and bool buffers, and whatever is new or has
-    changed its shape since the last update. The n-th update uses decay min(decay, (n + 1) / (n + 10)), so that
-    the random weights of the beginning are soon forgotten.
+    Averaged are the floating-point parameters, and the running statistics of batch norm, which have to fit the
+    averaged weights. All else that a module holds (counters, tables) has no average and stays what it is. The n-th
+    update uses decay min(decay, (n + 1) / (n + 10)), so that the random weights of the beginning are soon forgotten.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.average = {name: value.detach().clone() for name, value in _weights(module)}
+        self.average = {name: value.detach().clone() for name, value in _averaged(module)}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Take the module's present weights into the average."""
         decay = min(self.decay, (self.updates + 1) / (self.updates + 10))
         self.updates += 1
-        present = {name: value.detach() for name, value in _weights(module)}
-        blended = [name for name, value in present.items() if self._blends(name, value)]
-        for name, value in present.items():
-            if name not in blended:
-                self.average[name] = value.clone()
-        for name in self.average.keys() - present.keys():
-            del self.average[name]
-        if blended:
-            torch._foreach_lerp_(
-                [self.average[name] for name in blended], [present[name] for name in blended], 1 - decay
-            )
+        present = dict(_averaged(module))
+        averages = [self.average[name] for name in present]
+        torch._foreach_lerp_(averages, list(present.values()), 1 - decay)
 
     @contextmanager
     def applied(self, module: nn.Module) -> Generator[None, None, None]:
         """The module has the averaged weights inside the block and its own again after it."""
-        own = {name: value.detach().clone() for name, value in _weights(module)}
+        own = {name: value.detach().clone() for name, value in _averaged(module)}
         _copy_into(module, self.average)
         try:
             yield
@@ -188,29 +179,27 @@ class Ema:
         averages = {f"average.{name}": value for name, value in self.average.items()}
         return {"updates": torch.tensor(self.updates), **averages}
 
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from `state_dict()`."""
+        """Continue from `state_dict()` of an average over the same module."""
         self.updates = int(state["updates"])
-        prefix = "average."
-        self.average = {
-            key.removeprefix(prefix): value.clone() for key, value in state.items() if key.startswith(prefix)
-        }
-
-    def _blends(self, name: str, value: Tensor) -> bool:
-        known = self.average.get(name)
-        return known is not None and known.shape == value.shape and value.is_floating_point()
+        for name, average in self.average.items():
+            average.copy_(state[f"average.{name}"])
 
 
-def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters()
-    yield from module.named_buffers()
+def _averaged(module: nn.Module) -> Generator[tuple[str, Tensor], None, None]:
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point():
+            yield name, weight
+    for name, buffer in module.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            yield name, buffer
 
 
 @torch.no_grad()
 def _copy_into(module: nn.Module, values: Mapping[str, Tensor]) -> None:
-    for name, weight in _weights(module):
-        if name in values and values[name].shape == weight.shape:
-            weight.copy_(values[name])
+    for name, weight in _averaged(module):
+        weight.copy_(values[name])
 
 
 def _lamb(weights: Sequence[Tensor], config: OptimConfig) -> Optimizer:

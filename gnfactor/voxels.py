@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from gnfactor.actions import Box, contains, voxel_from_position
@@ -97,7 +97,7 @@ def grid_from_views(views: Views, config: GridConfig) -> Float[Tensor, "batch ch
         cloud = cloud_from_views(views)
         carried = {name: POINT_CHANNELS[name] for name in config.channels if name in POINT_CHANNELS}
         empty = cloud.position[..., :0]
-        features = torch.cat([empty, *(channel.values(cloud, config) for channel in carried.values())], -1)
+        features = torch.cat([empty.mT, *(channel.values(cloud, config).mT for channel in carried.values())], 1).mT
         cells = voxelize(cloud.position, features, cloud.valid, config.box, config.size)
         widths = [channel.width for channel in carried.values()]
         parts = dict(zip(carried, cells.mean.split(widths, 1), strict=True)) if carried else {}
@@ -112,7 +112,7 @@ def cloud_from_views(views: Views) -> Cloud:
     depth_m = views.depth_m.float()
     position = unproject(depth_m, views.intrinsics.float(), views.world_from_camera.float())
     valid = (depth_m > 0) & depth_m.isfinite()
-    return Cloud(views=views, position=position.flatten(1, 3), valid=valid.flatten(1))
+    return Cloud(views=views, position=_planar(position), valid=valid.flatten(1))
 
 
 def voxelize(
@@ -132,24 +132,33 @@ def voxelize(
     threads. On CUDA it uses atomic additions in no fixed order: repetitions may differ in the last bit unless
     `torch.use_deterministic_algorithms(True)` is set.
     """
-    batch, _, channels = features.shape
-    cells = size**3
+    batch = len(points)
     inside = valid & contains(box, points)
     x, y, z = voxel_from_position(points, box, size).unbind(-1)
+    first = torch.arange(batch, device=points.device)[:, None] * size**3
     # Points that count for nothing go to one more cell at the end, so that their number need not be known.
-    cell = torch.where(inside, (x * size + y) * size + z, cells)
-    carried = torch.cat((features.float(), torch.ones_like(features[..., :1], dtype=torch.float32)), -1).mT
-    plane = torch.arange(batch * (channels + 1), device=points.device).view(batch, channels + 1, 1)
-    flat = (plane * (cells + 1) + cell[:, None]).flatten()
-    sums = carried.new_zeros(batch * (channels + 1) * (cells + 1)).index_add(0, flat, carried.flatten())
-    sums = sums.view(batch, channels + 1, cells + 1)[..., :cells].unflatten(-1, (size, size, size))
-    count = sums[:, channels:]
-    return Cells(mean=sums[:, :channels] / count.clamp(min=1), count=count)
+    cell = torch.where(inside, first + (x * size + y) * size + z, batch * size**3).flatten()
+
+    def summed(values: Tensor) -> Tensor:
+        sums = torch.zeros(batch * size**3 + 1, device=points.device).index_add(0, cell, values.flatten().float())
+        return sums[:-1].view(batch, size, size, size)
+
+    count = summed(torch.ones_like(points[..., 0]))
+    divisor = count.clamp(min=1)
+    means = [summed(values) / divisor for values in features.unbind(-1)]
+    return Cells(
+        mean=torch.stack(means, 1) if means else count.new_zeros(batch, 0, size, size, size), count=count[:, None]
+    )
+
+
+def _planar(pixels: Shaped[Tensor, "batch cameras height width values"]) -> Shaped[Tensor, "batch points values"]:
+    """Pixels in one row, stored plane by plane: arithmetic on threes of numbers is several times faster so."""
+    return pixels.movedim(-1, 1).flatten(2).mT
 
 
 def _rgb(cloud: Cloud, config: GridConfig) -> Tensor:  # noqa: ARG001
     """Colour, -1 to 1."""
-    return cloud.views.rgb.permute(0, 1, 3, 4, 2).flatten(1, 3).float() / 255 * 2 - 1
+    return _planar(cloud.views.rgb.movedim(2, -1)).float() / 255 * 2 - 1
 
 
 def _xyz(cloud: Cloud, config: GridConfig) -> Tensor:  # noqa: ARG001
