@@ -9,6 +9,8 @@ GNFactorError
 `- MissingExtraError   an optional package that is not installed
 """
 
+from __future__ import annotations
+
 
 class GNFactorError(Exception):
     """Root of all errors caused from outside; a door prints it as one line and exits with status 2."""
@@ -39,3 +41,8 @@ class MissingExtraError(GNFactorError):
 
     def __init__(self, package: str, install: str) -> None:
         super().__init__(f"the package '{package}' is needed here and is not installed; get it with: {install}")
+        self.package, self.install = package, install
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """So that it can be raised again in another process."""
+        return MissingExtraError, (self.package, self.install)

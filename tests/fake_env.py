@@ -16,6 +16,7 @@ import numpy as np
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.envs.base import Capabilities, Scene, SeededScene, Start, Step
 from gnfactor.errors import SceneError
+from gnfactor.film import OnFrame
 from gnfactor.scene import (
     ARM,
     TABLE_HEIGHT_M,
@@ -50,7 +51,7 @@ class FakeEnv:
     ) -> None:
         self.cameras, self.image_size, self.renderer = cameras, image_size, renderer
         self._crash_on, self._die_on, self._die_once = crash_on, die_on, die_once
-        self._watch: tuple[str, Callable[[np.ndarray], None]] | None = None
+        self._watch: tuple[OnFrame, str, tuple[int, int]] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -104,15 +105,15 @@ class FakeEnv:
         """The same cameras before a table without discs."""
         return {name: render(view.camera, {}) for name, view in observation.views.items()}
 
-    def watch(self, camera: str, on_frame: Callable[[np.ndarray], None] | None) -> None:
-        self._watch = None if on_frame is None else (camera, on_frame)
+    def watch(self, on_frame: OnFrame | None, camera: str, image_size: tuple[int, int], frequency_hz: float) -> None:
+        self._watch = None if on_frame is None else (on_frame, camera, image_size)
 
     def _film(self, position: np.ndarray) -> None:
         if self._watch is not None:
-            camera, on_frame = self._watch
+            on_frame, camera, image_size = self._watch
             pose = self._pose.copy()
             pose[:3, 3] = position
-            on_frame(render(make_camera(camera, pose, self.image_size), self._discs).rgb)
+            on_frame(render(make_camera(camera, pose, image_size), self._discs).rgb)
 
     def _why_not(self, pose: np.ndarray) -> str | None:
         if not np.isfinite(pose).all():
