@@ -28,7 +28,7 @@ class Renderer(Protocol):
 
     @property
     def name(self) -> str:
-        """ "mujoco-ray" or "mujoco-gl"."""
+        """Either "mujoco-ray" or "mujoco-gl"."""
         ...
 
     def render(self, data: mujoco.MjData, cameras: Sequence[Camera]) -> list[View]:
