@@ -1,0 +1,216 @@
+"""Demonstrations in memory as samples, and the order in which training draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from torch.utils.data import Dataset, Sampler
+
+from data.episode import EpisodeInfo
+from data.pairs import Pair, keyframe_pairs, training_pairs
+from data.store import Store, natural
+from gnfactor.batch import Sample
+from gnfactor.config import DataConfig
+from gnfactor.errors import ConfigError, DataError
+from gnfactor.scene import Observation
+
+
+class Draw(NamedTuple):
+    """One sample of a batch."""
+
+    sample: int
+    """Position in the data set."""
+    wording: int
+    """Chooses among the episode's ways to say the goal (modulo their number)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """The frames of an episode that are used, by their number in the whole episode."""
+
+    info: EpisodeInfo
+    observations: Mapping[int, Observation]
+    ignore_collisions: Mapping[int, bool]
+
+
+class SampleSet(Dataset[Sample]):
+    """Samples of some episodes, of which only the frames that are used are read, once."""
+
+    def __init__(self, moments: Sequence[Moments], pairs: Sequence[Sequence[Pair]], *, any_wording: bool) -> None:
+        """Pairs of each episode, in the order of `moments`; `any_wording` lets draws choose the wording."""
+        self.moments = moments
+        self.items = [(episode, pair) for episode, own in enumerate(pairs) for pair in own]
+        self._any_wording = any_wording
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, draw: Draw | int) -> Sample:
+        index, wording = draw if isinstance(draw, Draw) else (draw, 0)
+        episode, pair = self.items[index]
+        moments = self.moments[episode]
+        texts = moments.info.instructions
+        return Sample(
+            observation=moments.observations[pair.frame],
+            instruction=texts[wording % len(texts)] if self._any_wording else texts[0],
+            target=moments.observations[pair.keyframe],
+            ignore_collisions=moments.ignore_collisions[pair.keyframe],
+            task=moments.info.task,
+        )
+
+    def by_task(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Indices and weights of each task's samples."""
+        groups: dict[str, list[int]] = {}
+        for index, (episode, _) in enumerate(self.items):
+            groups.setdefault(self.moments[episode].info.task, []).append(index)
+        weights = np.array([pair.weight for _, pair in self.items])
+        return {task: (np.array(groups[task]), weights[groups[task]]) for task in sorted(groups)}
+
+
+class TaskUniformBatches(Sampler[list[Draw]]):
+    """Batches in which every task is as likely as any other, without end.
+
+    Batch number n of all processes together is a function of (seed, n) alone, and each process takes its own part
+    of it: two processes with batches of b see together what one with batches of 2b sees, and continuing needs only
+    the number of the next batch. Tasks are dealt like shuffled packs of cards, so that none comes twice before all
+    came once; within a task a sample is drawn by its weight.
+    """
+
+    def __init__(
+        self, samples: SampleSet, batch_size: int, seed: int, *, start: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        """Batches from number `start` on for process `rank` of `world`."""
+        self._groups = [(indices, np.cumsum(weights)) for indices, weights in samples.by_task().values()]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._start = start
+        self._rank = rank
+        self._world = world
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return (self.batch(number) for number in count(self._start))
+
+    def batch(self, number: int) -> list[Draw]:
+        """This process's part of a batch."""
+        draws = np.random.default_rng((self._seed, number))
+        total = self._batch_size * self._world
+        packs = [draws.permutation(len(self._groups)) for _ in range(-(-total // len(self._groups)))]
+        places, wordings = draws.random(total), draws.integers(2**31, size=total)
+        mine = slice(self._rank * self._batch_size, (self._rank + 1) * self._batch_size)
+        tasks = np.concatenate(packs)[:total]
+        return [
+            Draw(self._pick(int(task), float(place)), int(wording))
+            for task, place, wording in zip(tasks[mine], places[mine], wordings[mine], strict=True)
+        ]
+
+    def _pick(self, task: int, place: float) -> int:
+        indices, ends = self._groups[task]
+        return int(indices[np.searchsorted(ends, place * ends[-1], side="right")])
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples to learn from, and those of episodes held out."""
+
+    training: SampleSet
+    validation: SampleSet
+
+    def instructions(self) -> tuple[str, ...]:
+        """Every wording of every episode, held out or not, in a fixed order."""
+        moments = (*self.training.moments, *self.validation.moments)
+        return tuple(sorted({text for one in moments for text in one.info.instructions}))
+
+
+def load_split(store: Store, config: DataConfig, cameras: Sequence[str], *, progress: bool = True) -> Split:
+    """Read the frames that a run uses into memory.
+
+    Args:
+        store: demonstrations.
+        config: which of them, and which moments.
+        cameras: those that the policy looks through; no others are read.
+        progress: show a bar.
+
+    Raises:
+        ConfigError: a task is not in the store, or has no episode left to learn from.
+        DataError: the store is empty or damaged, or was made by several renderers.
+    """
+    training, validation = split_episodes(choose_episodes(store, config), config.validation_episodes)
+    own = [
+        training_pairs(info.frames, info.keyframes, config.start_every, config.pairs, config.keyframe_weight)
+        for info in training
+    ]
+    held_out = [keyframe_pairs(info.keyframes) for info in validation]
+    jobs = list(zip([*training, *validation], [*own, *held_out], strict=True))
+    moments = [
+        _read(store, info, pairs, cameras)
+        for info, pairs in track(jobs, "reading demonstrations", disable=not progress)
+    ]
+    any_wording = config.instruction == "any"
+    return Split(
+        SampleSet(moments[: len(training)], own, any_wording=any_wording),
+        SampleSet(moments[len(training) :], held_out, any_wording=False),
+    )
+
+
+def choose_episodes(store: Store, config: DataConfig) -> dict[str, list[EpisodeInfo]]:
+    """Episodes of each task that the configuration names, in the order of their labels (seeds, recording numbers).
+
+    Raises:
+        ConfigError: a task is not in the store.
+        DataError: the store is empty, or holds pictures of several renderers.
+    """
+    by_task: dict[str, list[EpisodeInfo]] = {}
+    for info in store.episodes():
+        by_task.setdefault(info.task, []).append(info)
+    if not by_task:
+        raise DataError(f"the store {store.path} holds no episodes; collect or convert some first")
+    wanted = sorted(by_task) if config.tasks is None else list(dict.fromkeys(config.tasks))
+    absent = [task for task in wanted if task not in by_task]
+    if absent:
+        raise ConfigError(f"data.tasks names {absent}, but the store {store.path} has only {sorted(by_task)}")
+    renderers = sorted({info.renderer for task in wanted for info in by_task[task]})
+    if len(renderers) > 1:
+        raise DataError(
+            f"the episodes in {store.path} were rendered by {renderers}; pictures of different renderers look "
+            "different, so put each renderer's into a store of its own, or name tasks of one in data.tasks"
+        )
+    return {task: sorted(by_task[task], key=_by_label) for task in wanted}
+
+
+def split_episodes(
+    by_task: Mapping[str, Sequence[EpisodeInfo]], held_out: int
+) -> tuple[list[EpisodeInfo], list[EpisodeInfo]]:
+    """Episodes to learn from and the last `held_out` of each task.
+
+    Raises:
+        ConfigError: nothing would be left of a task.
+    """
+    for task, episodes in by_task.items():
+        if len(episodes) <= held_out:
+            raise ConfigError(
+                f"data.validation_episodes is {held_out}, but the task '{task}' has only {len(episodes)} episodes; "
+                "hold out fewer"
+            )
+    training = [info for episodes in by_task.values() for info in episodes[: len(episodes) - held_out]]
+    validation = [info for episodes in by_task.values() for info in episodes[len(episodes) - held_out :]]
+    return training, validation
+
+
+def _read(store: Store, info: EpisodeInfo, pairs: Sequence[Pair], cameras: Sequence[str]) -> Moments:
+    frames = sorted({frame for pair in pairs for frame in (pair.frame, pair.keyframe)})
+    part = store.read(info.name, frames, cameras)
+    return Moments(
+        info=info,
+        observations=dict(zip(frames, part.observations, strict=True)),
+        ignore_collisions=dict(zip(frames, part.ignore_collisions, strict=True)),
+    )
+
+
+def _by_label(info: EpisodeInfo) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]]]:
+    return natural(info.name.rpartition("/")[2]), natural(info.name)

@@ -1,0 +1,253 @@
+"""One configuration tree, merged from YAML files and the command line, checked, and frozen.
+
+OmegaConf stops here: `load` returns plain frozen dataclasses, and every component gets only its own part. A default
+stands once, beside the component that it configures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gnfactor.augment import AugmentConfig
+from gnfactor.config_keys import check_keys, wrong_value
+from gnfactor.errors import ConfigError
+from gnfactor.model import PolicyConfig
+from gnfactor.optim import OptimConfig
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+"""Our names for Lightning's."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which demonstrations are learned from, and which moments of them."""
+
+    store: str | None = None
+    """Path of the store; training needs one."""
+    tasks: tuple[str, ...] | None = None
+    """Null: every task in the store."""
+    start_every: int = 10
+    """Every so many frames an episode gives a sample that leads to the next keyframe, besides its keyframes."""
+    pairs: Literal["distinct", "published"] = "distinct"
+    """Weight of a sample that starts at a keyframe: "distinct" takes `keyframe_weight`; "published" counts it once
+    for every earlier start, as the published replay does, which favours the ends of long episodes."""
+    keyframe_weight: float = 1.0
+    """How much likelier than any other sample of its task one that starts at a keyframe is drawn."""
+    instruction: Literal["first", "any"] = "first"
+    """"first": the episode's default wording; "any": one of its wordings, drawn for each sample."""
+    validation_episodes: int = 0
+    """The last so many episodes of each task are held out."""
+
+    def __post_init__(self) -> None:
+        _at_least("data.start_every", self.start_every, 1)
+        _at_least("data.validation_episodes", self.validation_episodes, 0)
+        if not 0 < self.keyframe_weight < float("inf"):
+            raise ConfigError(f"data.keyframe_weight is {self.keyframe_weight}; a positive number is expected")
+        if self.pairs == "published" and self.keyframe_weight != 1:
+            raise ConfigError(
+                f"data.keyframe_weight is {self.keyframe_weight}, but data.pairs is published and sets the weights "
+                "itself; remove one of the two"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at once, on what, and how often to look."""
+
+    steps: int = 100_000
+    """Optimiser steps in all."""
+    batch_size: int = 2
+    """Samples per process and forward pass."""
+    accumulate: int = 1
+    """Forward passes per optimiser step."""
+    precision: str = "32"
+    """"32" bits, or "bf16": automatic mixed precision; weights stay in 32 bits."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    """Processes per machine, one device each."""
+    nodes: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    """auto: ddp as soon as there is more than one process (gloo on a CPU, NCCL on CUDA)."""
+    workers: int = 0
+    """Processes that put batches together; demonstrations are in memory, so that 0 is often fastest."""
+    seed: int = 0
+    log_every: int = 50
+    """Steps between two rows of metrics.csv."""
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    keep: int | None = 3
+    """Newest checkpoints that stay, besides the best by validation; null: all."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "devices", "nodes", "log_every"):
+            _at_least(f"train.{name}", getattr(self, name), 1)
+        for name in ("validate_every", "checkpoint_every"):
+            _at_least(f"train.{name}", getattr(self, name), 1)
+        _at_least("train.workers", self.workers, 0)
+        _at_least("train.seed", self.seed, 0)
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"train.precision is '{self.precision}'; known are {', '.join(PRECISIONS)}")
+        if self.keep is not None:
+            _at_least("train.keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Which scenes a checkpoint is tried in, and how."""
+
+    env: str = "tabletop"
+    tasks: tuple[str, ...] | None = None
+    """Null: the tasks that it was trained on."""
+    episodes: int = 25
+    """Per task."""
+    max_steps: int = 25
+    """Actions after which an episode has failed."""
+    seed: int = 0
+    """Which of the evaluation scenes come first."""
+    processes: int = 2
+    """Environments at work beside the one process that holds the policy."""
+    select: Literal["last", "validation"] = "last"
+    """Checkpoint of a run: the last by step, or the one with the least translation error on held-out episodes."""
+    cameras: tuple[str, ...] | None = None
+    """Null: the cameras that it was trained with; others are refused."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "max_steps", "processes"):
+            _at_least(f"evaluate.{name}", getattr(self, name), 1)
+        _at_least("evaluate.seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on."""
+
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    run_dir: str = "runs/train"
+    """Folder for everything that a run leaves."""
+    resume: bool = False
+    """Continue the run in `run_dir` from its last checkpoint, or start it where there is none yet."""
+
+
+_OF_THE_MACHINE = ("run_dir", "resume")
+"""Keys that say where a run happens, not what it is."""
+
+
+def load(args: Sequence[str]) -> Config:
+    """The configuration that `CONFIG.yaml... key=value...` describes; later files and overrides win.
+
+    Raises:
+        ConfigError: a file is missing or is not YAML, a key is unknown, a value has the wrong type or makes no sense.
+    """
+    files = [arg for arg in args if "=" not in arg]
+    overrides = [arg for arg in args if "=" in arg]
+    merged = OmegaConf.structured(Config)
+    for file in files:
+        merged = _merge(merged, _read(Path(file)), file)
+    for override in overrides:
+        merged = _merge(merged, _parse_override(override), "the command line")
+    return _instance(merged)
+
+
+def to_yaml(config: Config) -> str:
+    """The whole tree as YAML, defaults included, so that it means the same whatever the defaults become."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def from_yaml(text: str) -> Config:
+    """The configuration in a checkpoint; a text from elsewhere, so nothing in it is interpolated.
+
+    Raises:
+        ConfigError: it is not YAML, has other keys or types than ours, or holds an interpolation.
+    """
+    try:
+        tree = OmegaConf.create(text)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"the configuration cannot be read: {_first_line(error)}") from error
+    if not isinstance(tree, DictConfig):
+        raise ConfigError("the configuration is a list; keys with values are expected")
+    _refuse_interpolations(OmegaConf.to_container(tree, resolve=False), "")
+    return _instance(_merge(OmegaConf.structured(Config), tree, "the checkpoint"))
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hexadecimal digits that are equal where two runs mean the same, wherever they happen."""
+    tree = {key: value for key, value in asdict(config).items() if key not in _OF_THE_MACHINE}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _read(path: Path) -> DictConfig:
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else Path()
+        near = sorted(str(found) for found in folder.rglob("*.yaml")) if path.parent != Path() else []
+        there = ", ".join(near or sorted(str(found) for found in Path("configs").rglob("*.yaml"))) or "none"
+        raise ConfigError(f"there is no configuration file {path}; the YAML files there are: {there}")
+    try:
+        tree = OmegaConf.load(path)
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not the YAML that is expected: {_first_line(error)}") from error
+    if not isinstance(tree, DictConfig):
+        raise ConfigError(f"{path} holds a list; keys with values are expected, as in 'train: {{steps: 1000}}'")
+    return tree
+
+
+def _parse_override(override: str) -> DictConfig:
+    key = override.partition("=")[0]
+    if not key or not all(part.isidentifier() for part in key.split(".")):
+        raise ConfigError(f"'{override}' is neither a file nor an override; key=value is expected: train.steps=1000")
+    try:
+        return OmegaConf.from_dotlist([override])
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"the override '{override}' cannot be read: {_first_line(error)}") from error
+
+
+def _merge(base: DictConfig, tree: Any, source: str) -> DictConfig:
+    plain = OmegaConf.to_container(tree, resolve=False)
+    check_keys(Config, plain, source)
+    try:
+        return cast("DictConfig", OmegaConf.merge(base, tree))
+    except OmegaConfBaseException as error:
+        message = wrong_value(Config, plain, source, lambda part: OmegaConf.merge(base, part))
+        raise ConfigError(message or f"{source}: {_first_line(error)}") from error
+
+
+def _instance(merged: DictConfig) -> Config:
+    try:
+        return cast("Config", OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'the configuration'} cannot be used: {_first_line(error)}") from error
+    except ValueError as error:  # from `perceiver`, which knows nothing of our errors
+        raise ConfigError(str(error)) from error
+
+
+def _refuse_interpolations(value: Any, key: str) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_interpolations(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            _refuse_interpolations(inner, f"{key}[{index}]")
+    elif isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{key} is {value!r}; a stored configuration holds plain values, never an interpolation")
+
+
+def _at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{key} is {value}; at least {least} is expected")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
