@@ -129,7 +129,7 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch outputs ox oy oz"]:
         """The block's output; `size` is the output's size where the convolution is transposed."""
         x = self.convolution(x) if size is None else self.convolution(x, output_size=size)
-        return F.leaky_relu(_modulate(self.film, self.norm(x), condition), UNET_LEAK)
+        return F.leaky_relu(_modulate(self.film, self.norm(x), condition), UNET_LEAK, inplace=True)
 
 
 def _modulate(film: FiLM | None, x: Tensor, condition: Tensor | None) -> Tensor:

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention from queries to a context, both layer-normalised first.
+    """Multi-head attention from queries to a context, or of a sequence to itself; layer-normalised first.
 
     No bias on queries, keys and values; dropout falls on the attention matrix (in training mode).
     """
 
     def __init__(
-        self, query_width: int, context_width: int, heads: int, head_width: int, dropout: float = 0.0
+        self, query_width: int, context_width: int | None, heads: int, head_width: int, dropout: float = 0.0
     ) -> None:
+        """Attention to a context of `context_width` features; None: to the queries themselves, normalised once."""
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.norm_query = nn.LayerNorm(query_width)
-        self.norm_context = nn.LayerNorm(context_width)
+        self.norm_context = None if context_width is None else nn.LayerNorm(context_width)
         self.to_query = nn.Linear(query_width, heads * head_width, bias=False)
-        self.to_key_value = nn.Linear(context_width, 2 * heads * head_width, bias=False)
+        self.to_key_value = nn.Linear(context_width or query_width, 2 * heads * head_width, bias=False)
         self.to_output = nn.Linear(heads * head_width, query_width)
 
     def forward(
         self,
         queries: Float[Tensor, "batch queries query_width"],
-        context: Float[Tensor, "batch keys context_width"],
+        context: Float[Tensor, "batch keys context_width"] | None = None,
         mask: Bool[Tensor, "batch keys"] | None = None,
     ) -> Float[Tensor, "batch queries query_width"]:
         """What the context says to each query; keys where `mask` is False are not looked at."""
-        return self.attend(self.norm_query(queries), self.norm_context(context), mask)
-
-    def attend(self, queries: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attention on vectors that are already normalised."""
+        queries = self.norm_query(queries)
+        if self.norm_context is not None:
+            assert context is not None, "cross-attention needs a context"
+            context = self.norm_context(context)
         query = self.to_query(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        key, value = self.to_key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        key_value = self.to_key_value(queries if context is None else context)
+        key, value = key_value.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(
             query,
             key,
@@ -46,19 +47,6 @@ class Attention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.to_output(attended.transpose(1, 2).flatten(2))
-
-
-class SelfAttention(Attention):
-    """Attention of a sequence to itself, normalised once."""
-
-    def __init__(self, width: int, heads: int, head_width: int, dropout: float = 0.0) -> None:
-        super().__init__(width, width, heads, head_width, dropout)
-        del self.norm_context
-
-    def forward(self, sequence: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
-        """What the sequence says to each of its members."""
-        normed = self.norm_query(sequence)
-        return self.attend(normed, normed)
 
 
 class FeedForward(nn.Module):

@@ -15,8 +15,8 @@ LEAK = 0.02
 
 
 def activate(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """The leaky ReLU of the published networks."""
-    return F.leaky_relu(x, LEAK)
+    """The leaky ReLU of the published networks, in place: for values that nobody else needs."""
+    return F.leaky_relu(x, LEAK, inplace=True)
 
 
 def initialise(weight: Tensor, bias: Tensor, activated: bool) -> None:
@@ -63,7 +63,7 @@ class FiLM(nn.Module):
     ) -> Float[Tensor, "batch channels x y z"]:
         """The modulated volume."""
         gamma, beta = self.project(condition).to(x.dtype)[..., None, None, None].chunk(2, dim=1)
-        return torch.addcmul(x + beta, x, gamma)
+        return torch.addcmul(beta, x, 1 + gamma)
 
 
 def convolve(
@@ -107,8 +107,8 @@ def upsample_convolve(
 
 def choose_upsampling(inputs: int, outputs: int, kernel: int, scale: int, device: torch.device) -> str:
     """Name of the implementation to use; see tests/benchmarks/upsample.py for where the rule comes from."""
-    del inputs, outputs, kernel, scale, device
-    return "fast"
+    del inputs, outputs, scale, device
+    return "pointwise" if kernel == 1 else "fast"
 
 
 def upsample_convolve_reference(x: Tensor, weight: Tensor, bias: Tensor, scale: int) -> Tensor:
@@ -129,6 +129,12 @@ def upsample_convolve_fast(x: Tensor, weight: Tensor, bias: Tensor, scale: int) 
         phases = phases.reshape(scale**3 * outputs, *phases.shape[4:])
     low = F.conv3d(pad_replicate(x, stencil.shape[-1] // 2), phases, bias.repeat(scale**3))
     return interleave_phases(low, scale)
+
+
+def upsample_convolve_pointwise(x: Tensor, weight: Tensor, bias: Tensor, scale: int) -> Tensor:
+    """For kernels of one voxel only: interpolation keeps sums, so the convolution can come before it."""
+    assert weight.shape[-1] == 1, "only a pointwise convolution commutes with interpolation"
+    return F.interpolate(F.conv3d(x, weight, bias), scale_factor=scale, mode="trilinear", align_corners=False)
 
 
 @lru_cache
@@ -162,6 +168,7 @@ def interleave_phases(
 UPSAMPLE_CONVOLVE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
     "reference": upsample_convolve_reference,
     "fast": upsample_convolve_fast,
+    "pointwise": upsample_convolve_pointwise,
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from perceiver.attention import Attention, FeedForward, SelfAttention
+from perceiver.attention import Attention, FeedForward
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,9 @@ class PerceiverIO(nn.Module):
         self.latents = nn.Parameter(torch.randn(config.latents, latent))
         self.read = Attention(latent, width, config.cross_heads, config.cross_head_width, config.dropout)
         self.read_feed = FeedForward(latent)
+        heads, head_width = config.latent_heads, config.latent_head_width
         self.blocks = nn.ModuleList(
-            nn.ModuleList(
-                (
-                    SelfAttention(latent, config.latent_heads, config.latent_head_width, config.dropout),
-                    FeedForward(latent),
-                )
-            )
+            nn.ModuleList((Attention(latent, None, heads, head_width, config.dropout), FeedForward(latent)))
             for _ in range(config.depth)
         )
         self.write = Attention(width, latent, config.cross_heads, config.cross_head_width, config.dropout)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -23,10 +24,12 @@ class QHeadConfig:
     """Sizes and options of the Q-head; the defaults are GNFactor's (PerAct: width 64, hidden (256, 64))."""
 
     width: int = 128
-    """Channels of the decoded volume; the Perceiver's sequence is twice as wide."""
+    """Channels of the patches and of the volume decoded from them; the Perceiver's sequence is twice as wide."""
+    voxel_width: int | None = None
+    """Channels of the decoded volume at full resolution, where they cost most; absent: the same as width."""
     patch: int = 5
     """Voxels per side of the cubes that become the Perceiver's inputs."""
-    perceiver: PerceiverConfig = PerceiverConfig()
+    perceiver: PerceiverConfig = field(default_factory=PerceiverConfig)
     rotation: str = "bins"
     """bins: logits of three Euler angles; regression: two columns of the rotation matrix."""
     rotation_bins: int = 72
@@ -42,18 +45,26 @@ class QHeadConfig:
     """Numbers that describe the robot's state."""
     condition: bool = False
     """Modulate the decoded volumes by the condition vector."""
+    widen_kernel: int = 5
+    """Kernel of the decoder's convolution of patches."""
     upsample_kernel: int = 5
+    """Kernel of the decoder's convolution after upsampling; 1 is by far the cheapest."""
     final_kernel: int = 3
     """Kernel of the last convolution before the translation's, which always has 3."""
+
+    @property
+    def voxels_width(self) -> int:
+        """Channels at full resolution."""
+        return self.voxel_width or self.width
 
     def __post_init__(self) -> None:
         for name, known in (("rotation", ("bins", "regression")), ("pool", ("global", "local"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"q_head.{name} is '{getattr(self, name)}'; known: {', '.join(known)}")
-        for name in ("width", "patch", "rotation_bins", "state_width"):
+        for name in ("width", "patch", "voxels_width", "rotation_bins", "state_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"q_head.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("upsample_kernel", "final_kernel"):
+        for name in ("widen_kernel", "upsample_kernel", "final_kernel"):
             if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
                 raise ValueError(f"q_head.{name} is {getattr(self, name)}; it must be odd")
         if not self.hidden or min(self.hidden) < 1:
@@ -116,22 +127,22 @@ class QHead(nn.Module):
         self.positions = nn.Parameter(torch.randn(token_count + prod(self.cells), 2 * width))
         self.perceiver = PerceiverIO(config.perceiver, 2 * width)
         self.cell_film = FiLM(condition_width, 2 * width) if config.condition else None
-        self.widen = Convolution(2 * width, width, config.upsample_kernel)
-        self.upsample = Convolution(width, width, config.upsample_kernel)
-        self.final = Convolution(width + (channels if config.skip else 0), width, config.final_kernel)
-        self.final_film = FiLM(condition_width, width) if config.condition else None
-        self.translation = Convolution(width, 1, 3, activated=False)
-        groups = (
-            (4 * channels, 8 * width, 4 * width)
-            if config.pool == "global"
-            else (width, 27 * rank, width, 2 * width, 2 * width, config.state_width, condition_width)
-        )
-        self.group_norms = nn.ModuleList(nn.LayerNorm(group) for group in groups if group)
+        voxel_width = config.voxels_width
+        self.widen = Convolution(2 * width, width, config.widen_kernel)
+        self.upsample = Convolution(width, voxel_width, config.upsample_kernel)
+        self.final = Convolution(voxel_width + channels * config.skip, voxel_width, config.final_kernel)
+        self.final_film = FiLM(condition_width, voxel_width) if config.condition else None
+        self.translation = Convolution(voxel_width, 1, 3, activated=False)
         if config.pool == "global":
+            groups = (4 * channels, 8 * width, 4 * voxel_width)
             self.group_norms = nn.ModuleList()
+        else:
+            groups = (27 * voxel_width, 27 * rank, width, 2 * width, 2 * width, config.state_width)
+            groups += (condition_width,) if condition_width else ()
+            self.group_norms = nn.ModuleList(nn.LayerNorm(group) for group in groups)
         choices = 3 * (config.rotation_bins if config.rotation == "bins" else 2)
         widths = (sum(groups), *config.hidden)
-        self.dense = nn.ModuleList(dense(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
+        self.dense = nn.ModuleList(dense(before, after) for before, after in pairwise(widths))
         self.values = dense(widths[-1], choices + 4, activated=False)
 
     def forward(
@@ -229,13 +240,13 @@ class QHead(nn.Module):
         """What there is at one voxel and around it, the scene's strongest features, the state and the condition."""
         cell = voxel // self.config.patch
         groups = [
-            crop(decoded, voxel, 0),
+            crop(decoded, voxel, 1),
             crop(volume.features, voxel, 1),
             crop(patches, cell, 0),
             crop(cells, cell, 0),
             cells.amax((2, 3, 4)),
             state,
-            *([] if condition is None else [condition]),
+            *(() if condition is None else (condition,)),
         ]
         return torch.cat([norm(group.float()) for norm, group in zip(self.group_norms, groups, strict=True)], 1)
 
