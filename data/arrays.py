@@ -1,0 +1,249 @@
+"""One demonstration as a group of zarr v3 arrays that any language can read.
+
+    zarr.json                      attributes: task, variation, seed, instructions, keyframes, cameras, units
+    step, time_s, ignore_collisions                                            (frames,)
+    arms/<arm>/world_from_gripper                                              (frames, 4, 4)
+    arms/<arm>/{gripper_open, finger_positions_m, joint_positions, joint_velocities}
+    views/<width>x<height>/{rgb, depth, intrinsics, world_from_camera[, segmentation]}
+                                   (cameras, frames, ...), the cameras of that size in the attributes' order
+
+Cameras of one size share an array, since opening an array costs more than reading it. Pictures are kept as they
+are. Depth is uint16 in units of 0.1 mm; 0 means no reading, and so do readings beyond 6.5535 m, which do not fit.
+Each array is one file: a shard, whose chunks hold a few frames of one camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.episode import CameraInfo, EpisodeInfo, attributes_of, describe
+from gnfactor.demonstration import Demonstration
+from gnfactor.errors import DataError, MissingExtraError
+from gnfactor.scene import ArmState, Camera, Observation, View
+
+try:
+    import zarr
+    from zarr.codecs import ZstdCodec
+except ImportError as error:
+    raise MissingExtraError("zarr", "pip install 'gnfactor[train]'") from error
+
+DEPTH_UNIT_M = 1e-4
+FRAMES_PER_CHUNK = 8
+"""Neighbouring frames are alike: of real episodes eight together take 36% of the bytes of eight alone, sixteen 31%."""
+UNITS = {
+    "depth": "0.1 mm along the optical axis; 0 = no reading",
+    "time_s": "s",
+    "world_from_gripper": "m",
+    "world_from_camera": "m; OpenCV: x right, y down, z forward",
+    "intrinsics": "pixels; pixel centres at integers",
+    "finger_positions_m": "m",
+    "joint_positions": "rad",
+    "joint_velocities": "rad/s",
+}
+
+_LARGEST = np.iinfo(np.uint16).max
+_ARM_ARRAYS = ("world_from_gripper", "gripper_open", "finger_positions_m", "joint_positions", "joint_velocities")
+
+
+def write_episode(folder: Path, demonstration: Demonstration) -> None:
+    """Write the arrays and attributes into a new or empty folder.
+
+    Raises:
+        DataError: the demonstration is not whole; says what is wrong.
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    info = describe(demonstration)
+    observations = demonstration.observations
+    root = zarr.create_group(
+        str(folder), zarr_format=3, attributes={**attributes_of(info), "units": UNITS, "depth_unit_m": DEPTH_UNIT_M}
+    )
+    _put(root, "step", np.array([seen.step for seen in observations], np.int32), "frame")
+    _put(root, "time_s", np.array([seen.time_s for seen in observations], np.float64), "frame")
+    _put(root, "ignore_collisions", np.array(demonstration.ignore_collisions, np.bool_), "frame")
+    for arm in info.arms:
+        states = [seen.arms[arm] for seen in observations]
+        for name in _ARM_ARRAYS:
+            stacked = np.stack([np.asarray(getattr(state, name)) for state in states])
+            kept = stacked if stacked.dtype == np.bool_ else stacked.astype(np.float64)
+            _put(root, f"arms/{arm}/{name}", kept, "frame", "row", "column")
+    for size, cameras in _by_size(info.views).items():
+        views = [[seen.views[camera.name] for seen in observations] for camera in cameras]
+        _put_views(root, f"views/{size}", views, segmentation=any(camera.segmentation for camera in cameras))
+
+
+def read_episode(
+    folder: Path, info: EpisodeInfo, frames: Sequence[int] | None = None, cameras: Sequence[str] | None = None
+) -> Demonstration:
+    """The demonstration, or the named frames and cameras of it; see `Store.read`."""
+    chosen = tuple(range(info.frames)) if frames is None else tuple(frames)
+    if not chosen or chosen[0] < 0 or chosen[-1] >= info.frames or any(b <= a for a, b in pairwise(chosen)):
+        raise ValueError(f"frames have to be increasing numbers in 0..{info.frames - 1}, not {chosen}")
+    names = info.cameras if cameras is None else tuple(cameras)
+    unknown = [name for name in names if name not in info.cameras]
+    if unknown:
+        raise DataError(
+            f"{folder} has the cameras {list(info.cameras)}, but {unknown} were asked for; use those it has"
+        )
+    rows = np.array(chosen)
+    try:
+        step, time_s, ignore = (_get(folder, name)[rows] for name in ("step", "time_s", "ignore_collisions"))
+        arms = {arm: _read_arm(folder / "arms" / arm, rows) for arm in info.arms}
+        read: dict[str, Callable[[int], View]] = {}
+        for size, stored in _by_size(info.views).items():
+            if any(camera.name in names for camera in stored):
+                read |= _read_views(folder / "views" / size, stored, names, rows)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise DataError(
+            f"the episode {folder} is damaged ({type(error).__name__}: {error}); delete it and write it again"
+        ) from error
+    observations = tuple(
+        Observation(
+            step=int(step[row]),
+            time_s=float(time_s[row]),
+            views={name: read[name](row) for name in names},
+            arms={arm: state(row) for arm, state in arms.items()},
+        )
+        for row in range(len(chosen))
+    )
+    position = {frame: row for row, frame in enumerate(chosen)}
+    return Demonstration(
+        task=info.task,
+        variation=info.variation,
+        seed=info.seed,
+        instructions=info.instructions,
+        renderer=info.renderer,
+        observations=observations,
+        ignore_collisions=tuple(bool(flag) for flag in ignore),
+        keyframes=tuple(position[frame] for frame in info.keyframes if frame in position),
+    )
+
+
+def units_from_depth(depth_m: NDArray[Any]) -> NDArray[np.uint16]:
+    """Metric depth in units of 0.1 mm; 0 where there is no reading or it does not fit into 16 bits."""
+    units = np.round(np.nan_to_num(depth_m.astype(np.float64), nan=0, posinf=0, neginf=0) / DEPTH_UNIT_M)
+    return np.where((units > 0) & (units <= _LARGEST), units, 0).astype(np.uint16)
+
+
+def depth_from_units(units: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Metric depth (m); 0 where there is no reading."""
+    return (units * DEPTH_UNIT_M).astype(np.float32)
+
+
+def _put_views(root: zarr.Group, group: str, views: Sequence[Sequence[View]], *, segmentation: bool) -> None:
+    """Write the pictures of cameras of one size: `views[camera][frame]`."""
+    _put_pictures(root, f"{group}/rgb", np.stack([[view.rgb for view in row] for row in views]))
+    depth = np.stack([units_from_depth(np.stack([view.depth_m for view in row])) for row in views])
+    _put_pictures(root, f"{group}/depth", depth)
+    if segmentation:
+        nothing = np.zeros(depth.shape[2:], np.uint16)
+        labels = [[nothing if view.segmentation is None else view.segmentation for view in row] for row in views]
+        _put_pictures(root, f"{group}/segmentation", np.array(labels).astype(np.uint16))
+    for name in ("intrinsics", "world_from_camera"):
+        matrices = np.array([[getattr(view.camera, name) for view in row] for row in views], np.float64)
+        _put(root, f"{group}/{name}", matrices, "camera", "frame", "row", "column")
+
+
+def _put_pictures(root: zarr.Group, name: str, values: NDArray[Any]) -> None:
+    """Write pictures (cameras, frames, height, width, ...) as one shard of chunks of a few frames of one camera."""
+    cameras, frames, *rest = values.shape
+    chunk = min(FRAMES_PER_CHUNK, frames)
+    whole_chunks = -(-frames // chunk) * chunk
+    dimensions = ("camera", "frame", "row", "column", "channel")[: values.ndim]
+    _put(root, name, values, *dimensions, chunks=(1, chunk, *rest), shards=(cameras, whole_chunks, *rest))
+
+
+def _put(
+    root: zarr.Group,
+    name: str,
+    values: NDArray[Any],
+    *dimensions: str,
+    chunks: tuple[int, ...] | None = None,
+    shards: tuple[int, ...] | None = None,
+) -> None:
+    """Write one array as one file; without `chunks` and `shards` as a single chunk."""
+    array = root.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=values.shape if chunks is None else chunks,
+        shards=shards,
+        compressors=ZstdCodec(level=3, checksum=True),
+        dimension_names=dimensions[: values.ndim],
+        config={"write_empty_chunks": True},  # so that a file that is not there is a file that was lost
+    )
+    array[...] = values
+
+
+def _get(folder: Path, name: str) -> NDArray[Any]:
+    return cast("NDArray[Any]", _open(folder / name)[...])
+
+
+def _open(path: Path) -> zarr.Array[Any]:
+    array = zarr.open_array(str(path), mode="r", zarr_format=3)
+    shard = path.joinpath("c", *["0"] * array.ndim)
+    if not shard.is_file():  # zarr would read zeros
+        raise FileNotFoundError(f"{shard} is missing")
+    return array
+
+
+def _read_arm(folder: Path, rows: NDArray[np.int_]) -> Callable[[int], ArmState]:
+    """State of the arm by position in `rows`."""
+    arrays = {name: _get(folder, name)[rows] for name in _ARM_ARRAYS}
+    is_open = arrays.pop("gripper_open")
+    return lambda row: ArmState(
+        gripper_open=bool(is_open[row]), **{name: values[row] for name, values in arrays.items()}
+    )
+
+
+def _read_views(
+    group: Path, stored: Sequence[CameraInfo], names: Sequence[str], rows: NDArray[np.int_]
+) -> dict[str, Callable[[int], View]]:
+    """Views of the cameras `names` by position in `rows`; the group holds the cameras `stored`, all of one size."""
+    rgb, depth = _open(group / "rgb"), _open(group / "depth")
+    labels = _open(group / "segmentation") if any(camera.segmentation for camera in stored) else None
+    intrinsics, poses = _get(group, "intrinsics"), _get(group, "world_from_camera")
+    return {
+        camera.name: _viewer(
+            [Camera(intrinsics[index, row], poses[index, row], camera.width, camera.height) for row in rows],
+            _frames(rgb, index, rows),
+            depth_from_units(_frames(depth, index, rows)),
+            _frames(labels, index, rows).astype(np.int32) if labels is not None and camera.segmentation else None,
+        )
+        for index, camera in enumerate(stored)
+        if camera.name in names
+    }
+
+
+def _viewer(
+    cameras: Sequence[Camera], rgb: NDArray[np.uint8], depth_m: NDArray[np.float32], labels: NDArray[np.int32] | None
+) -> Callable[[int], View]:
+    return lambda row: View(cameras[row], rgb[row], depth_m[row], None if labels is None else labels[row])
+
+
+def _frames(array: zarr.Array[Any], camera: int, rows: NDArray[np.int_]) -> NDArray[Any]:
+    """The frames `rows` of one camera; frames in neighbouring chunks are read at once, chunks between are not."""
+    out: NDArray[Any] = np.empty((len(rows), *array.shape[2:]), array.dtype)
+    breaks = np.flatnonzero(np.diff(rows // array.chunks[1]) > 1) + 1
+    done = 0
+    for run in np.split(rows, breaks):
+        block = cast("NDArray[Any]", array[camera, int(run[0]) : int(run[-1]) + 1])
+        out[done : done + len(run)] = block[run - run[0]]
+        done += len(run)
+    return out
+
+
+def _size(camera: CameraInfo) -> str:
+    return f"{camera.width}x{camera.height}"
+
+
+def _by_size(views: Sequence[CameraInfo]) -> dict[str, list[CameraInfo]]:
+    groups: dict[str, list[CameraInfo]] = {}
+    for camera in views:
+        groups.setdefault(_size(camera), []).append(camera)
+    return groups

@@ -1,0 +1,208 @@
+"""A folder of demonstrations: plain zarr v3, one group per episode, each there whole or not at all.
+
+    zarr.json                                 attributes: kind, schema
+    index.json                                what all episodes are, for readers that cannot list folders
+    <task>/variation<v>/<label>/              an episode, see `data.arrays`
+    .writing/                                 episodes not finished yet
+
+Any number of processes, on one machine or on several with a shared file system, may write different episodes of one
+store at the same time. What a killed writer leaves is removed when the store is next opened for writing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from data.arrays import read_episode, write_episode
+from data.durable import new_folder, remove_remnants, write_file
+from data.episode import SCHEMA, EpisodeInfo, attributes_of, check_schema, read_info
+from gnfactor.demonstration import Demonstration
+from gnfactor.errors import DataError
+
+_METADATA = "zarr.json"
+_INDEX = "index.json"
+_WORKPLACE = ".writing"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
+
+
+def episode_name(task: str, variation: int, label: str) -> str:
+    """The usual name of an episode; the label is `seed<seed>`, or `episode<k>` for recordings."""
+    return f"{task}/variation{variation}/{label}"
+
+
+class Store:
+    """Demonstrations on disk. Made by `Store.open` for reading and `Store.create` for writing, too."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self._writable = writable
+
+    @classmethod
+    def open(cls, path: Path | str) -> Store:
+        """An existing store, for reading; nothing in it is changed.
+
+        Raises:
+            DataError: there is no store, or it is of another schema version.
+        """
+        path = Path(path)
+        metadata = path / _METADATA
+        if not metadata.is_file():
+            raise DataError(
+                f"{path} is not a store: it holds no {_METADATA}; make one with `python -m data.convert RAW {path}` or "
+                f"`python -m data.collect {path}`"
+            )
+        check_schema(_attributes(metadata), "store", path)
+        return cls(path, writable=False)
+
+    @classmethod
+    def create(cls, path: Path | str) -> Store:
+        """A store for writing; made if there is none, continued if there is.
+
+        Remnants of killed writers are removed and the index is brought up to date; other processes may be writing
+        at the same time.
+
+        Raises:
+            DataError: the folder holds something else, is of another schema version, or cannot be written to.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / _METADATA).is_file():
+                foreign = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+                if foreign and not (path / _METADATA).is_file():  # another process may have made it just now
+                    raise DataError(f"{path} is not a store and not empty (it holds '{foreign[0]}'); name a new folder")
+                _write_group(path, {"kind": "store", "schema": SCHEMA})
+            remove_remnants(path / _WORKPLACE)
+        except OSError as error:
+            raise DataError(f"cannot make a store in {path}: {error}; name a folder that can be written to") from error
+        store = cls(Store.open(path).path, writable=True)
+        store._renew_index()
+        return store
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is an episode of this name."""
+        metadata = self._path_of(name) / _METADATA
+        return metadata.is_file() and _attributes(metadata).get("kind") == "episode"
+
+    def write(self, demonstration: Demonstration, name: str) -> None:
+        """Add an episode; it appears in one step when all of it is on the disk.
+
+        Args:
+            demonstration: what to keep.
+            name: path inside the store, usually from `episode_name`.
+
+        Raises:
+            DataError: the name is taken, the demonstration is not whole, or the disk is full; nothing is left behind.
+        """
+        if not self._writable:
+            raise ValueError("this store was opened for reading; use Store.create to write")
+        destination = self._path_of(name)
+        taken = DataError(f"{destination} is there already; delete it first, or choose another name")
+        if name in self:
+            raise taken
+        try:
+            self._make_parents(destination)
+            with new_folder(destination, self.path / _WORKPLACE) as folder:
+                write_episode(folder, demonstration)
+        except OSError as error:
+            if name in self:  # another process was faster
+                raise taken from error
+            raise DataError(f"cannot write {destination}: {error}; make room or choose another folder") from error
+
+    def episodes(self) -> list[EpisodeInfo]:
+        """What is in the store, by name in natural order; read from the episodes themselves, not from the index.
+
+        Raises:
+            DataError: an episode's attributes are damaged.
+        """
+        names = sorted(self._names(self.path), key=natural)
+        return [read_info(self.path / name, name) for name in names]
+
+    def read(
+        self, name: str, frames: Sequence[int] | None = None, cameras: Sequence[str] | None = None
+    ) -> Demonstration:
+        """An episode, or a part of it.
+
+        Args:
+            name: of the episode.
+            frames: increasing frame numbers; None reads all. The `keyframes` of a part are positions in it;
+                `EpisodeInfo.keyframes` has the numbers in the whole episode. `ignore_collisions` stays that of the
+                motion from the frame before in the whole episode.
+            cameras: names, in the order wanted; None reads all.
+
+        Raises:
+            DataError: there is no such episode or camera, or the episode is damaged.
+        """
+        folder = self._path_of(name)
+        if not (folder / _METADATA).is_file():
+            raise DataError(
+                f"{self.path} has no episode '{name}'; `python -m data.inspect {self.path}` lists what it has"
+            )
+        return read_episode(folder, read_info(folder, name), frames, cameras)
+
+    def finish(self) -> None:
+        """Write the index; call it when all episodes are written."""
+        if not self._writable:
+            raise ValueError("this store was opened for reading; use Store.create to write")
+        self._renew_index()
+
+    def _renew_index(self) -> None:
+        """Make the index agree with the episodes that are there."""
+        episodes = [{"name": info.name, **attributes_of(info)} for info in self.episodes()]
+        text = json.dumps({"schema": SCHEMA, "episodes": episodes}, indent=1)
+        path = self.path / _INDEX
+        try:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                write_file(path, text)
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error}; make room or choose another folder") from error
+
+    def _path_of(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise DataError(
+                f"'{name}' cannot be the name of an episode: use letters, digits, '_', '-', '.' and '/' between parts, "
+                f"such as open_drawer/variation0/seed17"
+            )
+        return self.path / name
+
+    def _make_parents(self, destination: Path) -> None:
+        """The groups above an episode; writing the same one twice at the same time does no harm."""
+        for parent in reversed(destination.relative_to(self.path).parents[:-1]):
+            folder = self.path / parent
+            folder.mkdir(exist_ok=True)
+            if not (folder / _METADATA).is_file():
+                _write_group(folder, {})
+            elif _attributes(folder / _METADATA).get("kind") == "episode":
+                raise DataError(f"{folder} is an episode, so nothing can be stored below it; choose another name")
+
+    def _names(self, folder: Path) -> Iterator[str]:
+        """Names of the episodes in or below a folder."""
+        if _attributes(folder / _METADATA).get("kind") == "episode":
+            yield folder.relative_to(self.path).as_posix()
+            return
+        for entry in folder.iterdir():
+            if not entry.name.startswith(".") and (entry / _METADATA).is_file():
+                yield from self._names(entry)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorting key under which episode10 comes after episode9."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _write_group(folder: Path, attributes: dict[str, Any]) -> None:
+    text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=1)
+    write_file(folder / _METADATA, text)
+
+
+def _attributes(metadata: Path) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", json.loads(metadata.read_text(encoding="utf-8")).get("attributes", {}))
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{metadata} is not zarr metadata ({error}); delete the folder {metadata.parent} or restore the file"
+        ) from error
