@@ -1,0 +1,128 @@
+"""What a task of the built-in world is: one class per file, a declaration of six things.
+
+1. variations: how many, and what each asks for;
+2. instructions: ways to say it, the first being the default;
+3. placement: where things stand, drawn from the scene's own generator (`sample`), as plain numbers (a layout);
+4. bodies: the layout added to the room (`build`);
+5. waypoints: what an expert does, computed from the state of the simulation as it goes (`waypoints`);
+6. success: a goal that watches every step of the physics (`goal`).
+
+A layout holds everything that was drawn, and nothing else: what it does not hold follows from it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import mujoco
+import numpy as np
+from mujoco import mjtGeom
+
+from gnfactor.actions import ArmTarget
+from gnfactor.envs.tabletop.colors import Rgb
+from gnfactor.envs.tabletop.placement import Place, Pose, yaw_quaternion_wxyz
+from gnfactor.scene import TABLE_HEIGHT_M
+
+Layout = TypeVar("Layout")
+
+
+@dataclass(frozen=True, eq=False)
+class Waypoint:
+    """One keyframe of an expert: go there, then open or close the gripper."""
+
+    name: str
+    """What it is for, such as "grasp"; failures are reported by it."""
+    target: ArmTarget
+
+
+class Goal(Protocol):
+    """Judges one episode, whose simulation it was given when it was made."""
+
+    def observe(self) -> None:
+        """Look at the simulation after one step of the physics; called for every step."""
+        ...
+
+    def reached(self) -> bool:
+        """Whether the task is done now; asked at the end of every action."""
+        ...
+
+
+class Task(ABC, Generic[Layout]):
+    """One task in all its variations."""
+
+    name: str
+    variation_count: int
+
+    @abstractmethod
+    def instructions(self, variation: int) -> tuple[str, ...]:
+        """Ways to say what this variation asks for; the first is the default."""
+
+    @abstractmethod
+    def sample(self, variation: int, rng: np.random.Generator) -> Layout:
+        """Draw a scene. One whose waypoints the arm cannot reach, things standing as drawn, is drawn again."""
+
+    @abstractmethod
+    def build(self, layout: Layout, spec: mujoco.MjSpec) -> None:
+        """Add the task's bodies to the room."""
+
+    @abstractmethod
+    def goal(self, layout: Layout, model: mujoco.MjModel, data: mujoco.MjData) -> Goal:
+        """A fresh judge of one episode; it may recolour the model's geoms to show progress."""
+
+    @abstractmethod
+    def waypoints(self, layout: Layout, data: mujoco.MjData) -> Iterator[Waypoint]:
+        """The expert's keyframes; `data` has moved on each time the next is asked for."""
+
+
+class Momentary:
+    """A goal that is a condition on the present state alone."""
+
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self._condition = condition
+
+    def observe(self) -> None:
+        """Nothing to remember."""
+
+    def reached(self) -> bool:
+        return self._condition()
+
+
+def go(name: str, world_from_gripper: Pose, *, gripper_open: bool) -> Waypoint:
+    """A waypoint that is reached around obstacles."""
+    return Waypoint(name, ArmTarget(world_from_gripper, gripper_open, ignore_collisions=False))
+
+
+def touch(name: str, world_from_gripper: Pose, *, gripper_open: bool) -> Waypoint:
+    """A waypoint that is reached in a straight line, through contact."""
+    return Waypoint(name, ArmTarget(world_from_gripper, gripper_open, ignore_collisions=True))
+
+
+def stand(spec: mujoco.MjSpec, name: str, place: Place) -> mujoco.MjsBody:
+    """A body fixed to the table, its frame on the table top."""
+    return spec.worldbody.add_body(
+        name=name, pos=(place.x_m, place.y_m, TABLE_HEIGHT_M), quat=yaw_quaternion_wxyz(place.yaw)
+    )
+
+
+def add_box(
+    body: mujoco.MjsBody,
+    center_m: tuple[float, float, float],
+    size_m: tuple[float, float, float],
+    color: Rgb,
+    *,
+    name: str = "",
+    solid: bool = True,
+) -> mujoco.MjsGeom:
+    """A box of full edge lengths `size_m` in a body's frame; not `solid` = drawn only."""
+    return body.add_geom(
+        name=name,
+        type=mjtGeom.mjGEOM_BOX,
+        pos=center_m,
+        size=tuple(edge / 2 for edge in size_m),
+        rgba=(*color, 1.0),
+        contype=int(solid),
+        conaffinity=int(solid),
+    )

@@ -1,0 +1,257 @@
+"""The built-in world as an Env: reset to a seeded scene, act one keyframe at a time, record the expert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mujoco
+import numpy as np
+
+from gnfactor.actions import Action, ArmTarget
+from gnfactor.demonstration import Demonstration
+from gnfactor.envs.base import Capabilities, Scene, SeededScene, Start, Step
+from gnfactor.envs.tabletop.arm import Arm
+from gnfactor.envs.tabletop.cameras import tabletop_cameras
+from gnfactor.envs.tabletop.expert import ExpertFailure, Film, Reach
+from gnfactor.envs.tabletop.motion import Mover
+from gnfactor.envs.tabletop.placement import scene_generator
+from gnfactor.envs.tabletop.rendering import Renderer, make_renderer
+from gnfactor.envs.tabletop.robot import BASE_BODY
+from gnfactor.envs.tabletop.scene import base_scene
+from gnfactor.envs.tabletop.tasks import TASKS
+from gnfactor.envs.tabletop.tasks.base import Goal, Task
+from gnfactor.errors import SceneError
+from gnfactor.scene import ARM, CAMERAS, Observation, View
+
+Frames = Literal["keyframes", "all"]
+_MAX_LAYOUTS = 200
+"""Layouts drawn for one scene before it is given up."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """A scene as it was drawn, before anything has moved."""
+
+    layout: object
+    rejected: int
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    arm: Arm
+
+
+@dataclass(eq=False)
+class _Episode:
+    """The scene that stands now, and how far its episode has come."""
+
+    scene: SeededScene
+    task: Task[Any]
+    stage: _Stage
+    mover: Mover
+    goal: Goal
+    renderer: Renderer
+    start_s: float = 0.0
+    steps: int = 0
+
+
+class TabletopEnv:
+    """RLBench's world in MuJoCo, with tasks of our own. One episode at a time.
+
+    Args:
+        cameras: names of the cameras to look through.
+        image_size: (width, height) of their pictures, pixels.
+        renderer: "ray" (needs nothing else) or "gl" (needs a graphics library).
+
+    Raises:
+        SceneError: there is no such camera.
+    """
+
+    def __init__(
+        self, cameras: Sequence[str] = CAMERAS, image_size: tuple[int, int] = (128, 128), renderer: str = "ray"
+    ) -> None:
+        tabletop_cameras(np.eye(4), image_size, cameras)  # says at once if a name is not known
+        self._cameras = tuple(cameras)
+        self._image_size = image_size
+        self._renderer_kind = renderer
+        self._episode: _Episode | None = None
+        self._film: Film | None = None
+        self._reach = Reach()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(seeded=True, restores_stored_scenes=False, knows_success=True)
+
+    @property
+    def rejected_placements(self) -> int:
+        """Layouts of the present scene that were drawn and put aside since the arm could not reach them."""
+        return self._running.stage.rejected
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """MuJoCo's model of the present scene."""
+        return self._running.stage.model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """MuJoCo's state of the present scene."""
+        return self._running.stage.data
+
+    @property
+    def _running(self) -> _Episode:
+        if self._episode is None:
+            raise RuntimeError("there is no scene yet: call reset first")
+        return self._episode
+
+    def reset(self, scene: Scene) -> Start:
+        """Make a scene from (task, variation, seed).
+
+        Raises:
+            SceneError: the scene is of another kind, or there is no such task or variation.
+        """
+        if not isinstance(scene, SeededScene):
+            raise SceneError(f"the tabletop world makes seeded scenes only, this is a {type(scene).__name__}")
+        task = find_task(scene.task, scene.variation)
+        self.close()
+        stage = self._set(task, scene)
+        self._episode = episode = _Episode(
+            scene=scene,
+            task=task,
+            stage=stage,
+            mover=Mover(stage.model, stage.data, self._after_physics_step),
+            goal=task.goal(stage.layout, stage.model, stage.data),
+            renderer=make_renderer(stage.model, self._renderer_kind),
+        )
+        episode.mover.settle()
+        episode.start_s = stage.data.time
+        return Start(self._observe(), task.instructions(scene.variation))
+
+    def step(self, action: Action) -> Step:
+        episode = self._running
+        target = action.arms[ARM]
+        refused = _refusal(target)
+        if refused is None:
+            refused = episode.mover.move_to(target.world_from_gripper, target.ignore_collisions).refused
+        if refused is None:
+            episode.mover.set_gripper(target.gripper_open)
+            episode.mover.settle()
+        episode.steps += 1
+        return Step(self._observe(), episode.goal.reached(), refused)
+
+    def hold(self) -> None:
+        if self._episode is not None:
+            self._episode.mover.hold()
+
+    def close(self) -> None:
+        if self._episode is not None:
+            self._episode.renderer.close()
+            self._episode = None
+
+    def record(
+        self, scene: SeededScene, frames: Frames = "keyframes", frequency_hz: float = 20.0
+    ) -> Demonstration | ExpertFailure:
+        """Make a scene and let the expert do its task, once.
+
+        Args:
+            scene: which one.
+            frames: "keyframes" keeps the start and the end of every action; "all" also what lies between, at
+                `frequency_hz` of simulated time.
+            frequency_hz: see `frames`.
+
+        Raises:
+            SceneError: see `reset`.
+        """
+        start = self.reset(scene)
+        episode = self._running
+        film = Film(start.observation, 1 / frequency_hz)
+        for waypoint in episode.task.waypoints(episode.stage.layout, episode.stage.data):
+            film.ignoring_collisions = waypoint.target.ignore_collisions
+            self._film = film if frames == "all" else None
+            step = self.step(Action({ARM: waypoint.target}))
+            self._film = None
+            if step.refused is not None:
+                return ExpertFailure(f"{waypoint.name}: {step.refused}")
+            film.add_keyframe(step.observation)
+            if step.success:
+                return film.demonstration(scene, start.instructions, episode.renderer.name)
+        return ExpertFailure("every waypoint was reached, the goal was not")
+
+    def empty_views(self, observation: Observation) -> dict[str, View]:
+        """The observation's views as they would be without the task's objects: the arm over an empty table."""
+        episode = self._running
+        model = episode.stage.model
+        data = mujoco.MjData(model)
+        arm = observation.arms[ARM]
+        data.qpos[episode.stage.arm.qpos] = arm.joint_positions
+        data.qpos[episode.stage.arm.finger_qpos] = arm.finger_positions_m
+        room = {0, int(model.body(BASE_BODY).id)}
+        objects = ~np.isin(model.body_rootid[model.geom_bodyid], list(room))
+        alpha = model.geom_rgba[:, 3].copy()
+        model.geom_rgba[objects, 3] = 0.0
+        try:
+            views = episode.renderer.render(data, [view.camera for view in observation.views.values()])
+        finally:
+            model.geom_rgba[:, 3] = alpha
+        return dict(zip(observation.views, views, strict=True))
+
+    def _set(self, task: Task[Any], scene: SeededScene) -> _Stage:
+        """The first scene whose waypoints the arm can reach; those put aside before it are counted."""
+        rng = scene_generator(scene.task, scene.variation, scene.seed)
+        for rejected in range(_MAX_LAYOUTS):
+            layout = task.sample(scene.variation, rng)
+            spec = base_scene()
+            task.build(layout, spec)
+            model = spec.compile()
+            data = mujoco.MjData(model)
+            arm = Arm(model)
+            arm.place_at_rest(model, data)
+            if self._reach.allows(task.waypoints(layout, data)):
+                return _Stage(layout, rejected, model, data, arm)
+        raise SceneError(
+            f"found no layout within the arm's reach for {scene} in {_MAX_LAYOUTS} draws; take another seed"
+        )
+
+    def _after_physics_step(self) -> None:
+        episode = self._running
+        episode.goal.observe()
+        if self._film is not None and self._film.is_due(episode.stage.data.time - episode.start_s):
+            self._film.add(self._observe())
+
+    def _observe(self) -> Observation:
+        episode = self._running
+        arm = episode.stage.arm.state(episode.stage.model, episode.stage.data)
+        cameras = tabletop_cameras(arm.world_from_gripper, self._image_size, self._cameras)
+        views = episode.renderer.render(episode.stage.data, list(cameras.values()))
+        return Observation(
+            step=episode.steps,
+            time_s=episode.stage.data.time - episode.start_s,
+            views=dict(zip(cameras, views, strict=True)),
+            arms={ARM: arm},
+        )
+
+
+def find_task(name: str, variation: int) -> Task[Any]:
+    """The task of this name.
+
+    Raises:
+        SceneError: there is no such task, or it has no such variation.
+    """
+    if name not in TASKS:
+        raise SceneError(f"the tabletop world has no task '{name}'; it has {', '.join(TASKS)}: choose among these")
+    task = TASKS[name]
+    if not 0 <= variation < task.variation_count:
+        raise SceneError(
+            f"{name} has the variations 0 to {task.variation_count - 1}, not {variation}; choose one of these"
+        )
+    return task
+
+
+def _refusal(target: ArmTarget) -> str | None:
+    """Why a target is nonsense, or None."""
+    pose = target.world_from_gripper
+    if not np.isfinite(pose).all():
+        return "the target pose holds a number that is not finite"
+    rotation = pose[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
+        return "the target's orientation is not a rotation"
+    return None
