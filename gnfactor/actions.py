@@ -43,7 +43,8 @@ class Box:
 
     def bounds(self, like: Tensor) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
         """Lower and upper corner as tensors of `like`'s dtype and device."""
-        return like.new_tensor(self.lower), like.new_tensor(self.upper)
+        lower, upper = ([like.new_full((), edge) for edge in corner] for corner in (self.lower, self.upper))
+        return torch.stack(lower), torch.stack(upper)  # filled there: a list copied to a GPU would wait for it
 
 
 def contains(box: Box, points: Float[Tensor, "*batch 3"]) -> Tensor:

@@ -6,6 +6,7 @@ then keep their places relative to each other, whatever way the gripper points.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,15 +85,13 @@ def random_motion(
     is outside from the start and cannot be brought in, the identity. A target inside the box stays inside.
     """
     target = batch.targets.world_from_gripper
-    count = len(target)
-    yaw = _random_yaw(config, (config.tries, count), generator).to(target)
-    spread = target.new_tensor(config.translation_m)
-    shift = (2 * _uniform((config.tries, count, 3), generator).to(target) - 1) * spread
+    drawn = (config.tries, len(target))
+    yaw = _random_yaw(config, _uniform(drawn, target, generator))
+    across, along, up = ((2 * _uniform(drawn, target, generator) - 1) * most for most in config.translation_m)
     rotation = rotation_from_euler(torch.stack((torch.zeros_like(yaw), torch.zeros_like(yaw), yaw), -1))
-    about_target = pose_from(rotation, shift)
     pivot = target[:, :3, 3]
     turned_pivot = (rotation * pivot[:, None]).sum(-1)
-    candidates = pose_from(rotation, about_target[..., :3, 3] + pivot - turned_pivot)
+    candidates = pose_from(rotation, torch.stack((across, along, up), -1) + pivot - turned_pivot)
     # Judged by the very numbers that `move_scene` will produce: no rounding can put a label outside.
     inside = contains(box, compose(candidates, target)[..., :3, 3])
     return _first(candidates, inside)
@@ -100,13 +99,12 @@ def random_motion(
 
 def hide_readings(views: Views, keep: float, generator: torch.Generator) -> Views:
     """The same views with a random share `keep` of the depth readings; the rest say "no reading"."""
-    kept = _uniform(tuple(views.depth_m.shape), generator).to(views.depth_m) < keep
+    kept = _uniform(views.depth_m.shape, views.depth_m, generator) < keep
     return replace(views, depth_m=views.depth_m * kept)
 
 
-def _random_yaw(config: AugmentConfig, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Angles in radians, uniform over the allowed turns."""
-    uniform = _uniform(shape, generator)
+def _random_yaw(config: AugmentConfig, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Angles (rad), uniform over the allowed turns, from numbers uniform over 0 to 1."""
     if config.yaw_step_deg == 0:
         return torch.deg2rad((2 * uniform - 1) * config.yaw_deg)
     steps = int(config.yaw_deg / config.yaw_step_deg + 1e-9)
@@ -123,5 +121,6 @@ def _first(
     return torch.where(accepted.any(0)[:, None, None], candidates.gather(0, chosen)[0], identity)
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, device=generator.device)
+def _uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers from 0 to 1 of `like`'s kind; drawn on the generator's device, so that a seed means the same anywhere."""
+    return torch.rand(tuple(shape), generator=generator, device=generator.device).to(like, non_blocking=True)

@@ -219,7 +219,7 @@ class InstructionTable(nn.Module):
         known = {text: row for row, text in enumerate(self.texts)}
         rows = [known.get(text, -1) for text in instructions]
         if all(row >= 0 for row in rows):
-            chosen = torch.tensor(rows, device=self.features.device)
+            chosen = torch.tensor(rows).to(self.features.device, non_blocking=True)
             return TextTokens(self.features[chosen], self.mask[chosen])
         tokens = [
             self._encode_stranger(text) if row < 0 else TextTokens(self.features[row], self.mask[row])

@@ -64,7 +64,7 @@ def _position(inputs: Inputs, episode_length: int, box: Box) -> Tensor:  # noqa:
 
 def _axes(inputs: Inputs, episode_length: int, box: Box) -> Tensor:  # noqa: ARG001
     """The gripper's x axis, then its z axis (where it points), in the world."""
-    return inputs.world_from_gripper[:, :3, (0, 2)].mT.flatten(1)
+    return torch.cat((inputs.world_from_gripper[:, :3, 0], inputs.world_from_gripper[:, :3, 2]), -1)
 
 
 PROPRIOCEPTION = {

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Tensor shapes named in signatures are enforced here and nowhere else: users pay nothing for them.
 install_import_hook(["gnfactor", "perceiver"], "beartype.beartype")
+
+# No deadline: the first call of torch in a process takes seconds, and machines are shared.
+settings.register_profile("laws", deadline=None, max_examples=50)
+settings.load_profile("laws")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
