@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 import mujoco
 import numpy as np
@@ -15,9 +16,10 @@ from jaxtyping import Float
 from gnfactor.envs.tabletop.robot import JOINT_LOWER, JOINT_UPPER, REST_JOINTS, TIP_SITE, add_panda
 
 _TOLERANCE_M, _TOLERANCE_RAD = 1e-4, 1e-3
-_DAMPING = 1e-4
+_DAMPING = 1e-4 * np.eye(6)
 _MAX_STEP = 0.3
 _POSTURE_ITERATIONS, _POSTURE_GAIN = 15, 0.3
+_NO_DRIFT = np.zeros(7)
 _ITERATIONS = 60
 _RESTARTS = 10
 _SAME_SOLUTION = 0.1
@@ -48,8 +50,8 @@ class InverseKinematics:
         self._model = spec.compile()
         self._data = mujoco.MjData(self._model)
         self._site = self._model.site(TIP_SITE).id
-        self._position_jacobian = np.zeros((3, self._model.nv))
-        self._rotation_jacobian = np.zeros((3, self._model.nv))
+        self._jacobian = np.zeros((6, self._model.nv))
+        self._error = np.zeros(6)
 
     def search(
         self,
@@ -58,21 +60,18 @@ class InverseKinematics:
         iterations: int = _ITERATIONS,
         posture: Float[np.ndarray, "7"] | None = None,
     ) -> Attempt:
-        """Search from `start`; the first steps also drift towards `posture` where the pose leaves freedom."""
-        joints = np.clip(start, JOINT_LOWER, JOINT_UPPER)
-        attempt = self._judge(world_from_gripper, joints)
+        """Search from `start` in at most so many steps.
+
+        The first steps also drift towards `posture` as far as the pose leaves freedom.
+        """
+        attempt = self._judge(world_from_gripper, np.clip(start, JOINT_LOWER, JOINT_UPPER))
         for i in range(iterations):
             if attempt.arrived:
                 break
-            jacobian, error = self._linearise(world_from_gripper)
-            inverse = np.linalg.solve(jacobian @ jacobian.T + _DAMPING * np.eye(6), np.column_stack((error, jacobian)))
-            step = jacobian.T @ inverse[:, 0]
-            if posture is not None and i < _POSTURE_ITERATIONS:
-                drift = _POSTURE_GAIN * (posture - joints)
-                step += drift - jacobian.T @ (inverse[:, 1:] @ drift)
+            drifts = posture is not None and i < _POSTURE_ITERATIONS
+            step = self._step(_POSTURE_GAIN * (posture - attempt.joints) if drifts else _NO_DRIFT)
             step *= min(1.0, _MAX_STEP / max(np.abs(step).max(), 1e-12))
-            joints = np.clip(joints + step, JOINT_LOWER, JOINT_UPPER)
-            attempt = self._judge(world_from_gripper, joints)
+            attempt = self._judge(world_from_gripper, np.clip(attempt.joints + step, JOINT_LOWER, JOINT_UPPER))
         return attempt
 
     def attempts(self, world_from_gripper: Float[np.ndarray, "4 4"], near: Float[np.ndarray, "7"]) -> Iterator[Attempt]:
@@ -117,25 +116,25 @@ class InverseKinematics:
         self._data.qpos[:7] = joints
         mujoco.mj_kinematics(self._model, self._data)
 
-    def _error(self, world_from_gripper: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "6"]:
-        """Shift (m) and turn (rad), in the world's axes, that lead from the present pose to the wanted one."""
-        present = self._data.site_xmat[self._site].reshape(3, 3)
-        turn = _rotation_vector(world_from_gripper[:3, :3] @ present.T)
-        return np.concatenate((world_from_gripper[:3, 3] - self._data.site_xpos[self._site], turn))
-
     def _judge(self, world_from_gripper: Float[np.ndarray, "4 4"], joints: Float[np.ndarray, "7"]) -> Attempt:
+        """How far the joints' pose is from the wanted one; the state and the error stay for `_step`."""
         self._set(joints)
-        error = self._error(world_from_gripper)
-        return Attempt(joints, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])))
+        present = self._data.site_xmat[self._site].reshape(3, 3)
+        self._error[:3] = world_from_gripper[:3, 3] - self._data.site_xpos[self._site]
+        self._error[3:] = _rotation_vector(world_from_gripper[:3, :3] @ present.T)
+        squares = self._error**2
+        return Attempt(joints, sqrt(squares[:3].sum()), sqrt(squares[3:].sum()))
 
-    def _linearise(
-        self, world_from_gripper: Float[np.ndarray, "4 4"]
-    ) -> tuple[Float[np.ndarray, "6 7"], Float[np.ndarray, "6"]]:
-        """Jacobian and error at the joints that were set last."""
+    def _step(self, drift: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
+        """Change of the joints against the last error, with as much of a drift as does not change the pose."""
         mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_jacSite(self._model, self._data, self._position_jacobian, self._rotation_jacobian, self._site)
-        jacobian = np.concatenate((self._position_jacobian[:, :7], self._rotation_jacobian[:, :7]))
-        return jacobian, self._error(world_from_gripper)
+        mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
+        jacobian = self._jacobian[:, :7]
+        normal = jacobian @ jacobian.T + _DAMPING
+        mujoco.mju_cholFactor(normal, 0.0)
+        solution = np.empty(6)
+        mujoco.mju_cholSolve(solution, normal, self._error - jacobian @ drift)
+        return drift + jacobian.T @ solution
 
 
 def distinct_solutions(attempts: Iterator[Attempt]) -> Iterator[Float[np.ndarray, "7"]]:

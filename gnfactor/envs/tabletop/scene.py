@@ -32,6 +32,8 @@ def base_scene() -> mujoco.MjSpec:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10
+    # What lies still costs nothing until something awake touches it.
+    spec.option.enableflags |= int(mujoco.mjtEnableBit.mjENBL_SLEEP)
     # The stiffest contacts that the time step carries: grasped things creep in proportion to this time constant.
     spec.default.geom.solref = (2 * TIMESTEP_S, 1)
     spec.visual.headlight.ambient = (0.45, 0.45, 0.45)
