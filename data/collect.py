@@ -193,7 +193,8 @@ def _outcomes(jobs: Sequence[Job], config: CollectConfig, store: Store) -> Itera
             yield done.result()
     except BrokenProcessPool as error:
         raise DataError(
-            f"a worker process died ({error}); run the same command again to go on, with fewer --workers if memory is short"
+            f"a worker process died ({error}); run the same command again to go on, with fewer --workers if memory "
+            "was short"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
