@@ -1,7 +1,8 @@
 """Hypothesis strategies for what lives on the ground: rotations, poses, boxes, views and small batches.
 
-Big tensors are drawn from a seeded generator: their content matters less than the law under test, and shrinking a
-picture number by number helps nobody.
+Big tensors come from a seeded generator: their content matters less than the law under test, and shrinking a picture
+number by number helps nobody. A test draws the generator and makes its batch itself, because the type checker samples
+tuples with `random`, which Hypothesis does not allow inside strategies.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gnfactor.geometry import pose_from, rotation_from_quaternion
 IMAGE_HEIGHT, IMAGE_WIDTH = 6, 8
 
 seeds = st.integers(0, 2**31 - 1)
+sizes = st.integers(1, 3)
 
 
 def generators() -> st.SearchStrategy[torch.Generator]:
@@ -103,9 +105,3 @@ def random_batch(size: int, box: Box, generator: torch.Generator, cameras: int =
         ),
         tasks=("push_buttons",) * size,
     )
-
-
-@st.composite
-def batches(draw: st.DrawFn, box: Box, largest: int = 3) -> Batch:
-    """Batches of 1 to `largest` scenes in the box."""
-    return random_batch(draw(st.integers(1, largest)), box, draw(generators()))
