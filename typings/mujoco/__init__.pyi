@@ -1302,6 +1302,24 @@ def set_mju_user_warning(handler: Callable[[str], None] | None) -> None: ...
 
 class FatalError(Exception): ...
 
+class mjtFontScale(IntEnum):
+    mjFONTSCALE_50 = 50
+    mjFONTSCALE_100 = 100
+
+class mjtDepthMap(IntEnum):
+    mjDEPTH_ZERONEAR = 0
+    mjDEPTH_ZEROFAR = 1
+
+class mjtFramebuffer(IntEnum):
+    mjFB_WINDOW = 0
+    mjFB_OFFSCREEN = 1
+
+class mjtCatBit(IntEnum):
+    mjCAT_STATIC = 1
+    mjCAT_DYNAMIC = 2
+    mjCAT_DECOR = 4
+    mjCAT_ALL = 7
+
 class MjvOption:
     def __init__(self) -> None: ...
     geomgroup: Bytes
@@ -1309,6 +1327,8 @@ class MjvOption:
     flags: Bytes
 
 class MjvCamera:
+    """A free camera unless told otherwise."""
+
     def __init__(self) -> None: ...
     type: int
     fixedcamid: int
@@ -1317,31 +1337,37 @@ class MjvGLCamera:
     pos: Floats32
     forward: Floats32
     up: Floats32
+    orthographic: int
     frustum_center: float
     frustum_width: float
     frustum_bottom: float
     frustum_top: float
     frustum_near: float
     frustum_far: float
-    orthographic: int
+
+class MjvGeom:
+    objtype: int
+    objid: int
+    segid: int
 
 class MjvScene:
+    def __init__(self, model: MjModel, maxgeom: int) -> None: ...
     camera: Sequence[MjvGLCamera]
+    geoms: Sequence[MjvGeom]
     flags: Bytes
     ngeom: int
 
-class Renderer:
-    def __init__(self, model: MjModel, height: int = 240, width: int = 320, max_geom: int = 10000) -> None: ...
-    @property
-    def scene(self) -> MjvScene: ...
-    @property
-    def model(self) -> MjModel: ...
-    def update_scene(
-        self, data: MjData, camera: int | str | MjvCamera = -1, scene_option: MjvOption | None = None
-    ) -> None: ...
-    def render(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
-    def enable_depth_rendering(self) -> None: ...
-    def disable_depth_rendering(self) -> None: ...
-    def enable_segmentation_rendering(self) -> None: ...
-    def disable_segmentation_rendering(self) -> None: ...
-    def close(self) -> None: ...
+class MjrRect:
+    def __init__(self, left: int, bottom: int, width: int, height: int) -> None: ...
+
+class MjrContext:
+    def __init__(self, model: MjModel, fontscale: int) -> None: ...
+    def free(self) -> None: ...
+    readDepthMap: int
+
+def mjv_updateScene(
+    m: MjModel, d: MjData, opt: MjvOption, pert: None, cam: MjvCamera, catmask: int, scn: MjvScene
+) -> None: ...
+def mjr_setBuffer(framebuffer: int, con: MjrContext) -> None: ...
+def mjr_render(viewport: MjrRect, scn: MjvScene, con: MjrContext) -> None: ...
+def mjr_readPixels(rgb: Bytes | None, depth: Floats32 | None, viewport: MjrRect, con: MjrContext) -> None: ...

@@ -39,9 +39,7 @@ def base_scene() -> mujoco.MjSpec:
     spec.visual.headlight.ambient = (0.45, 0.45, 0.45)
     spec.visual.headlight.diffuse = (0.15, 0.15, 0.15)
     spec.visual.headlight.specular = (0, 0, 0)
-    # Clipping planes of the OpenGL renderer, which counts them in units of the extent.
-    spec.stat.extent = 1
-    spec.visual.map.znear, spec.visual.map.zfar = 0.01, 12
+    _set_up_opengl(spec)
     _add_room(spec.worldbody)
     add_panda(spec)
     return spec
@@ -58,6 +56,14 @@ def make_graspable(spec: mujoco.MjSpec, body: str) -> None:
         active=False,
         solref=(2 * TIMESTEP_S, 1),
     )
+
+
+def _set_up_opengl(spec: mujoco.MjSpec) -> None:
+    """Clipping planes (m, since the extent is their unit), buffer, and no smoothing: edges belong to one thing."""
+    spec.stat.extent = 1
+    spec.visual.map.znear, spec.visual.map.zfar = 0.01, 12
+    spec.visual.quality.offsamples = 0
+    spec.visual.global_.offwidth = spec.visual.global_.offheight = 1024
 
 
 def _add_room(world: mujoco.MjsBody) -> None:
