@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gnfactor.augment import AugmentConfig
 from gnfactor.config_keys import check_keys, wrong_value
 from gnfactor.errors import ConfigError
+from gnfactor.evaluate import EvaluateConfig
 from gnfactor.model import PolicyConfig
 from gnfactor.optim import OptimConfig
 
@@ -98,32 +99,6 @@ class TrainConfig:
             raise ConfigError(f"train.precision is '{self.precision}'; known are {', '.join(PRECISIONS)}")
         if self.keep is not None:
             _at_least("train.keep", self.keep, 1)
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Which scenes a checkpoint is tried in, and how."""
-
-    env: str = "tabletop"
-    tasks: tuple[str, ...] | None = None
-    """Null: the tasks that it was trained on."""
-    episodes: int = 25
-    """Per task."""
-    max_steps: int = 25
-    """Actions after which an episode has failed."""
-    seed: int = 0
-    """Which of the evaluation scenes come first."""
-    processes: int = 2
-    """Environments at work beside the one process that holds the policy."""
-    select: Literal["last", "validation"] = "last"
-    """Checkpoint of a run: the last by step, or the one with the least translation error on held-out episodes."""
-    cameras: tuple[str, ...] | None = None
-    """Null: the cameras that it was trained with; others are refused."""
-
-    def __post_init__(self) -> None:
-        for name in ("episodes", "max_steps", "processes"):
-            _at_least(f"evaluate.{name}", getattr(self, name), 1)
-        _at_least("evaluate.seed", self.seed, 0)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,6 @@ _HOPELESS = 3
 class Job:
     """One episode to run."""
 
-    number: int
-    """Place of its episode in the result."""
     scene: Scene
     max_steps: int
     on_refusal: OnRefusal
@@ -82,7 +80,7 @@ def serve(
     `silence_s`, is replaced and its episode repeated once. With these the environment is made anew.
 
     Args:
-        jobs: numbered from 0.
+        jobs: what to run.
         venue: how each process makes its environment.
         policy: answers in this process.
         processes: environments at work at once.
@@ -93,7 +91,7 @@ def serve(
         GNFactorError: the environment cannot be made here (a missing extra, a wrong option).
         SceneError: no episode can be finished since the processes keep dying.
     """
-    waiting = deque(jobs)
+    waiting = deque(enumerate(jobs))
     episodes: dict[int, Episode] = {}
     crew = [_Worker(index, venue) for index in range(min(processes, len(jobs)))]
     lost = 0
@@ -117,14 +115,14 @@ def serve(
                 lost += message is None
                 if lost >= _HOPELESS and lost > len(episodes):
                     raise SceneError(f"no episode was finished in {lost} attempts, each made twice: {episode.reason}")
-                episodes[job.number] = episode
+                episodes[worker.number] = episode
                 on_episode(job, episode)
                 worker.take(waiting, policy)
             _answer(policy, questions)
     finally:
         for worker in crew:
             worker.stop()
-    return [episodes[job.number] for job in jobs]
+    return [episodes[number] for number in range(len(jobs))]
 
 
 class _Worker:
@@ -132,6 +130,8 @@ class _Worker:
 
     def __init__(self, index: int, venue: Venue) -> None:
         self.index = index
+        self.number = 0
+        """Place of the job among all."""
         self.job: Job | None = None
         self.heard_at = time.monotonic()
         self._venue = venue
@@ -144,11 +144,12 @@ class _Worker:
         self._process.start()
         theirs.close()
 
-    def take(self, waiting: deque[Job], policy: Policy) -> None:
+    def take(self, waiting: deque[tuple[int, Job]], policy: Policy) -> None:
         """Begin the next waiting job, or rest."""
         self.job, self._died = None, False
         if waiting:
-            self.give(waiting.popleft(), policy)
+            self.number, job = waiting.popleft()
+            self.give(job, policy)
 
     def give(self, job: Job, policy: Policy) -> None:
         """Begin a job."""

@@ -97,7 +97,7 @@ def test_an_exception_of_the_policy_goes_on_but_the_arm_holds_first(error: BaseE
 
 def jobs_for(count: int, control: str | None = None, max_steps: int = 3) -> list[Job]:
     scenes = [SeededScene(list(TASKS)[i % 2], i % 3, 10**9 + i) for i in range(count)]
-    return [Job(number, scene, max_steps, "end", control) for number, scene in enumerate(scenes)]
+    return [Job(scene, max_steps, "end", control) for scene in scenes]
 
 
 def venue(**options: object) -> Venue:
@@ -113,7 +113,6 @@ def test_results_do_not_depend_on_the_number_of_processes() -> None:
 
 def test_controls_withhold_what_they_say() -> None:
     jobs = [*jobs_for(4, "empty_scene"), *jobs_for(4, "other_instruction")]
-    jobs = [Job(number, job.scene, 3, "end", job.control) for number, job in enumerate(jobs)]
     assert not any(episode.success for episode in serve(jobs, venue(), PointPolicy(), processes=1))
 
 
@@ -224,13 +223,13 @@ def test_the_policy_hears_of_every_new_episode() -> None:
 
 def test_a_filmed_episode_leaves_a_video_and_is_the_same_episode(tmp_path: Path) -> None:
     (job,) = jobs_for(1)
-    filmed = Job(0, job.scene, 3, "end", film=Film(tmp_path / "a.webm", "overhead", (64, 64)))
+    filmed = Job(job.scene, 3, "end", film=Film(tmp_path / "a.webm", "overhead", (64, 64)))
     assert serve([filmed], venue(), PointPolicy(), 1) == serve([job], venue(), PointPolicy(), 1)
     assert (tmp_path / "a.webm").stat().st_size > 500
 
 
 def test_an_environment_that_cannot_be_filmed_says_so(tmp_path: Path) -> None:
-    job = Job(0, SCENE, 3, "end", film=Film(tmp_path / "a.webm"))
+    job = Job(SCENE, 3, "end", film=Film(tmp_path / "a.webm"))
     with pytest.raises(ConfigError, match="videos=false"):
         serve([job], Venue(Unfilmable, TASKS), PointPolicy(), 1)
 

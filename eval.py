@@ -1,0 +1,107 @@
+"""Evaluate a checkpoint: python eval.py CHECKPOINT [key=value...]."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from gnfactor.errors import ConfigError, GNFactorError
+
+USAGE = """\
+usage: python eval.py CHECKPOINT [key=value...]
+
+Runs a trained policy in scenes that it has never seen, and reports how often it succeeds. CHECKPOINT is a run folder
+or one of its checkpoints/step=... folders. Everything else comes from the checkpoint.
+
+  python eval.py runs/demo
+  python eval.py runs/demo tasks=[open_drawer] episodes=100 videos=true
+  python eval.py runs/demo controls=[empty_scene,other_instruction] run_dir=runs/demo-controls
+
+Keys, with evaluate. before them or without:
+  env=tabletop          the world
+  tasks=[a,b]           else the tasks that it was trained on
+  episodes=25           per task
+  max_steps=25          actions after which an episode has failed
+  seed=0                another seed, other unseen scenes
+  processes=2           environments at work at once; results do not depend on it
+  select=last           of a run's checkpoints: last (by step), or validation (least error on held-out episodes)
+  on_refusal=end        an action that cannot be carried out fails the episode (end) or counts as one (continue)
+  controls=[]           the same scenes again with something withheld: empty_scene, other_instruction
+  videos=false          film one success and one failure of each task
+  renderer=ray          ray or gl; the one that made the training data
+  device=auto           of the policy: auto, cpu, cuda
+and run_dir=PATH        where the report goes; else evaluations/... in the checkpoint's run
+
+Cameras and image size are those of the training; others are refused.
+"""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command line; returns the exit status: 0, or 2 for a mistake that the message explains."""
+    if not args or "--help" in args or "-h" in args:
+        print(USAGE, end="")
+        return 0 if args else 2
+    try:
+        _evaluate(args)
+    except GNFactorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _evaluate(args: Sequence[str]) -> None:
+    paths = [arg for arg in args if not _is_override(arg)]
+    if len(paths) != 1:
+        raise ConfigError(f"one checkpoint is expected, found {paths or 'none'}; see python eval.py --help")
+    overrides, run_dir = _overrides([arg for arg in args if _is_override(arg)])
+
+    from gnfactor.checkpoint import read_config, select_checkpoint  # noqa: PLC0415 (a typo need not wait for torch)
+    from gnfactor.config import load  # noqa: PLC0415
+    from gnfactor.examine import examine, with_trained_tasks  # noqa: PLC0415
+
+    newest = select_checkpoint(Path(paths[0]))
+    read_config(newest)  # refuses what a checkpoint must not hold, before it is merged with the overrides
+    config = load([str(newest / "config.yaml"), *overrides])
+    examine(Path(paths[0]), with_trained_tasks(config), run_dir)
+
+
+def _is_override(arg: str) -> bool:
+    """Whether an argument is key=value; a checkpoint's own folder has a '=' in its name too."""
+    return arg.partition("=")[0].replace(".", "_").isidentifier() and "=" in arg and not Path(arg).is_dir()
+
+
+def _overrides(args: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Overrides with their whole keys, and the folder for the report.
+
+    Raises:
+        ConfigError: a key that an evaluation does not have.
+    """
+    from gnfactor.evaluate import EvaluateConfig  # noqa: PLC0415
+
+    known = [field.name for field in fields(EvaluateConfig)]
+    overrides: list[str] = []
+    run_dir: Path | None = None
+    for arg in args:
+        key, _, value = arg.partition("=")
+        name = key.removeprefix("evaluate.")
+        if key == "run_dir":
+            run_dir = Path(value)
+        elif name in known:
+            overrides.append(f"evaluate.{name}={value}")
+        elif key.startswith(("policy.", "data.", "train.", "optim.", "augment.")):
+            raise ConfigError(
+                f"'{key}' was fixed when the policy was trained and cannot be changed for an evaluation; "
+                f"what can: {', '.join(known)}"
+            )
+        else:
+            close = difflib.get_close_matches(name, [*known, "run_dir"], n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join([*known, 'run_dir'])}"
+            raise ConfigError(f"an evaluation has no key '{key}'; {hint}")
+    return overrides, run_dir
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

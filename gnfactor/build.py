@@ -1,0 +1,52 @@
+"""What is chosen by name and lies in several rooms: environments. Each is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gnfactor.envs.base import Env
+from gnfactor.errors import ConfigError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A kind of world."""
+
+    make: Callable[[Sequence[str], tuple[int, int], str], Env]
+    """Of camera names, their image size (width, height) and the renderer's name; picklable."""
+    variation_counts: Callable[[], Mapping[str, int]]
+    """Number of variations of each of its tasks."""
+    renderers: tuple[str, ...]
+
+
+def _make_tabletop(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
+    try:
+        from gnfactor.envs.tabletop.world import TabletopEnv  # noqa: PLC0415 (needs the extra 'sim')
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    return TabletopEnv(tuple(cameras), image_size, renderer)
+
+
+def _tabletop_variations() -> Mapping[str, int]:
+    try:
+        from gnfactor.envs.tabletop.tasks import TASKS  # noqa: PLC0415 (needs the extra 'sim')
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    return {name: task.variation_count for name, task in TASKS.items()}
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    "tabletop": Environment(_make_tabletop, _tabletop_variations, renderers=("ray", "gl")),
+}
+
+
+def environment(name: str) -> Environment:
+    """The environment of this name.
+
+    Raises:
+        ConfigError: there is none; the message lists those that there are.
+    """
+    if name not in ENVIRONMENTS:
+        raise ConfigError(f"evaluate.env is '{name}'; known environments are: {', '.join(sorted(ENVIRONMENTS))}")
+    return ENVIRONMENTS[name]

@@ -1,0 +1,296 @@
+"""Success rates of a policy: the same unseen scenes for everyone, in processes of their own, with controls."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gnfactor.build import Environment, environment
+from gnfactor.controls import CONTROLS
+from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Policy, SeededScene
+from gnfactor.errors import ConfigError, MissingExtraError, ObservationError
+from gnfactor.film import Film
+from gnfactor.report import SCHEMA, EpisodeRecord, Protocol, Report, Subject, Video, score, this_machine
+from gnfactor.rollout import Episode, OnRefusal
+from gnfactor.serving import Job, Venue, serve
+
+SELECTIONS = {"last": "the last by step", "validation": "the least mean translation error on held-out episodes"}
+"""By name: how a checkpoint is chosen among those of a run."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Which scenes a checkpoint is tried in, and how."""
+
+    env: str = "tabletop"
+    tasks: tuple[str, ...] | None = None
+    """Null: the tasks that it was trained on."""
+    episodes: int = 25
+    """Per task."""
+    max_steps: int = 25
+    """Actions after which an episode has failed."""
+    seed: int = 0
+    """Another seed, other scenes; every one of them gives scenes that are never trained on."""
+    processes: int = 2
+    """Environments at work beside the one process that holds the policy; results do not depend on it."""
+    select: Literal["last", "validation"] = "last"
+    """Checkpoint of a run: "last" by step, or the one with the least translation error on held-out episodes
+    ("validation")."""
+    on_refusal: OnRefusal = "end"
+    """What an action that cannot be carried out means: "end" of the episode, a failure (the published protocol), or
+    "continue"."""
+    controls: tuple[str, ...] = ()
+    """Run the same scenes again with something withheld: "empty_scene", "other_instruction"."""
+    videos: bool = False
+    """Film one success and one failure of each task."""
+    renderer: str = "ray"
+    """Who makes the pictures; the one that made the training data."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Of the policy: "auto" takes CUDA where there is some, "cpu", "cuda"."""
+    cameras: tuple[str, ...] | None = None
+    """Null: the cameras that it was trained with; others are refused."""
+    image_size: tuple[int, int] | None = None
+    """Null: width and height that it was trained with; others are refused."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("max_steps", 1), ("processes", 1), ("seed", 0)):
+            value: int = getattr(self, name)
+            if value < least:
+                raise ConfigError(f"evaluate.{name} is {value}; at least {least} is expected")
+        for control in self.controls:
+            _known("controls", control, CONTROLS)
+        if self.tasks is not None and (not self.tasks or len(set(self.tasks)) != len(self.tasks)):
+            raise ConfigError(f"evaluate.tasks is {list(self.tasks)}; name at least one task, each once")
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What a policy was trained to look through."""
+
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    """Width and height, pixels."""
+
+
+def evaluate(
+    policy: Policy,
+    eyes: Eyes,
+    config: EvaluateConfig,
+    subject: Subject | None = None,
+    folder: Path | None = None,
+    device: str = "cpu",
+    console: Console | None = None,
+    world: Environment | None = None,
+) -> Report:
+    """Run the episodes that `config` asks for and say what came of them.
+
+    Args:
+        policy: acts, in this process.
+        eyes: the cameras that it needs.
+        config: with its tasks named.
+        subject: the checkpoint that the policy came from, for the report.
+        folder: where videos go, if they are asked for.
+        device: of the policy, for the report.
+        console: where progress is shown.
+        world: the environment, if it is none of those known by name.
+
+    Raises:
+        ConfigError: an environment, task, control or renderer that there is not.
+        ObservationError: cameras or image sizes other than the policy's are asked for.
+        MissingExtraError: the environment or the video writer is not installed.
+    """
+    started_s = time.monotonic()
+    world = world or environment(config.env)
+    counts = world.variation_counts()
+    _refuse_other_eyes(config, eyes)
+    _refuse_impossible(config, world, counts)
+    console = console or Console()
+    venue = Venue(partial(world.make, eyes.cameras, eyes.image_size, config.renderer), counts)
+    scenes = evaluation_scenes(config, counts)
+    rounds: tuple[str | None, ...] = (None, *config.controls)
+    jobs = [_job(config, scene, control) for control in rounds for scene in scenes]
+    episodes = _run(jobs, venue, policy, config.processes, console, "evaluating")
+    records = [_record(scene, episode) for scene, episode in zip(scenes * len(rounds), episodes, strict=True)]
+    by_round = {name: tuple(records[i * len(scenes) : (i + 1) * len(scenes)]) for i, name in enumerate(rounds)}
+    videos: tuple[Video, ...] = ()
+    if config.videos and folder is not None:
+        videos = _film(config, scenes, by_round[None], venue, policy, eyes, folder, console)
+    return Report(
+        schema=SCHEMA,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        wall_s=time.monotonic() - started_s,
+        subject=subject,
+        protocol=_protocol(config, eyes, scenes),
+        score=score(by_round[None]),
+        controls={name: score(by_round[name]) for name in config.controls},
+        videos=videos,
+        machine=this_machine(device),
+        episodes=by_round[None],
+        control_episodes={name: by_round[name] for name in config.controls},
+    )
+
+
+def evaluation_scenes(config: EvaluateConfig, variation_counts: Mapping[str, int]) -> list[SeededScene]:
+    """Scenes to evaluate in: for each task the first `episodes` of an endless list that task and seed determine.
+
+    The variations come in shuffled rounds through all of them, so that every few episodes cover them evenly.
+    """
+    scenes: list[SeededScene] = []
+    for task in config.tasks or ():
+        count = variation_counts[task]
+        for index in range(config.episodes):
+            shuffled = np.random.default_rng(_number(task, config.seed, "round", index // count)).permutation(count)
+            seed = EVALUATION_SEEDS[_number(task, config.seed, "scene", index) % len(EVALUATION_SEEDS)]
+            scenes.append(SeededScene(task, int(shuffled[index % count]), seed))
+    return scenes
+
+
+def _number(*parts: object) -> int:
+    """A number that the parts determine on every machine."""
+    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def _known(key: str, value: str, known: Sequence[str] | Mapping[str, object]) -> None:
+    if value not in known:
+        raise ConfigError(f"evaluate.{key} names '{value}'; known are: {', '.join(known)}")
+
+
+def _refuse_other_eyes(config: EvaluateConfig, eyes: Eyes) -> None:
+    if config.cameras is not None and set(config.cameras) != set(eyes.cameras):
+        raise ObservationError(
+            f"evaluate.cameras is {list(config.cameras)}, but the policy was trained with {list(eyes.cameras)} and "
+            "cannot look through others; leave the key out, or train with those cameras"
+        )
+    if config.image_size is not None and tuple(config.image_size) != tuple(eyes.image_size):
+        raise ObservationError(
+            f"evaluate.image_size is {list(config.image_size)}, but the policy was trained on pictures of "
+            f"{list(eyes.image_size)} (width, height); leave the key out, or train on that size"
+        )
+
+
+def _refuse_impossible(config: EvaluateConfig, world: Environment, counts: Mapping[str, int]) -> None:
+    if config.tasks is None:
+        raise ConfigError(
+            f"evaluate.tasks is not set, and what the policy was trained on is not known; name some of: "
+            f"{', '.join(counts)}"
+        )
+    for task in config.tasks:
+        _known("tasks", task, counts)
+        if "other_instruction" in config.controls and counts[task] < 2:
+            raise ConfigError(f"'{task}' has one variation: leave out the control 'other_instruction'")
+    _known("renderer", config.renderer, world.renderers)
+    if config.videos and find_spec("cv2") is None:
+        raise MissingExtraError("opencv-python-headless", "pip install 'gnfactor[train]'")
+
+
+def _job(config: EvaluateConfig, scene: SeededScene, control: str | None) -> Job:
+    return Job(scene, config.max_steps, config.on_refusal, control)
+
+
+def _record(scene: SeededScene, episode: Episode) -> EpisodeRecord:
+    return EpisodeRecord(
+        task=scene.task,
+        variation=scene.variation,
+        seed=scene.seed,
+        instruction=episode.instruction,
+        success=episode.success is True,
+        steps=episode.steps,
+        ending=episode.ending,
+        reason=episode.reason,
+        repeated=episode.repeated,
+    )
+
+
+def _protocol(config: EvaluateConfig, eyes: Eyes, scenes: Sequence[SeededScene]) -> Protocol:
+    seeds = [scene.seed for scene in scenes]
+    return Protocol(
+        env=config.env,
+        renderer=config.renderer,
+        cameras=eyes.cameras,
+        image_size=eyes.image_size,
+        episodes_per_task=config.episodes,
+        max_steps=config.max_steps,
+        on_refusal=config.on_refusal,
+        seed=config.seed,
+        scene_seeds=(min(seeds), max(seeds)),
+        seeds_are_unseen=(
+            f"scenes are evaluated with seeds from {EVALUATION_SEEDS.start} to {EVALUATION_SEEDS.stop - 1}, and "
+            f"demonstrations collected with seeds from {TRAINING_SEEDS.start} to {TRAINING_SEEDS.stop - 1}: they "
+            "never overlap"
+        ),
+        processes=config.processes,
+    )
+
+
+def _film(
+    config: EvaluateConfig,
+    scenes: Sequence[SeededScene],
+    records: Sequence[EpisodeRecord],
+    venue: Venue,
+    policy: Policy,
+    eyes: Eyes,
+    folder: Path,
+    console: Console,
+) -> tuple[Video, ...]:
+    """Run the first success and the first failure of each task again and film them."""
+    chosen: dict[tuple[str, bool], SeededScene] = {}
+    for scene, record in zip(scenes, records, strict=True):
+        if record.ending != "crashed":
+            chosen.setdefault((record.task, record.success), scene)
+    camera = next((name for name in eyes.cameras if name != "wrist"), eyes.cameras[0])
+    videos = [
+        Video(task, success, f"videos/{task}_{'success' if success else 'failure'}.webm") for task, success in chosen
+    ]
+    jobs = [
+        replace(_job(config, scene, None), film=Film(folder / video.path, camera))
+        for video, scene in zip(videos, chosen.values(), strict=True)
+    ]
+    episodes = _run(jobs, venue, policy, config.processes, console, "filming")
+    return tuple(
+        replace(video, success=episode.success is True)
+        for video, episode in zip(videos, episodes, strict=True)
+        if (folder / video.path).is_file()
+    )
+
+
+def _run(
+    jobs: Sequence[Job], venue: Venue, policy: Policy, processes: int, console: Console, title: str
+) -> list[Episode]:
+    """The jobs' episodes, with a bar on a terminal and some ten lines elsewhere."""
+    started_s, done, successes = time.monotonic(), 0, 0
+    bar = Progress(
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[successes]} succeeded"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+    def count(job: Job, episode: Episode) -> None:
+        nonlocal done, successes
+        done += 1
+        successes += episode.success is True and job.control is None
+        bar.update(line, completed=done, successes=successes)
+        if bar.disable and (done == len(jobs) or done % max(1, len(jobs) // 10) == 0):
+            left_s = (time.monotonic() - started_s) / done * (len(jobs) - done)
+            console.print(f"{title}: {done}/{len(jobs)} episodes, {left_s:.0f} s left", highlight=False)
+
+    with bar:
+        line = bar.add_task(title, total=len(jobs), successes=0)
+        return serve(jobs, venue, policy, processes, count)

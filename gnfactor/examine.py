@@ -1,0 +1,82 @@
+"""From a checkpoint on disk to a report on disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from gnfactor.agent import Agent
+from gnfactor.checkpoint import FOLDER, load_policy, select_checkpoint
+from gnfactor.config import Config, config_hash
+from gnfactor.curves import plot_training
+from gnfactor.errors import ConfigError, DataError, MissingExtraError
+from gnfactor.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
+from gnfactor.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, print_report, write_report
+from gnfactor.report import Report, Subject
+
+
+def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, console: Console | None = None) -> Report:
+    """Evaluate a checkpoint and leave report.json, report.md, the training's curves and videos.
+
+    Args:
+        path: checkpoint folder, or run folder, of which `config.select` chooses a checkpoint.
+        config: which scenes, and how.
+        folder: for the report; None: `evaluations/<checkpoint>-<environment>-seed<seed>` of the run.
+        console: for progress and the table.
+
+    Raises:
+        GNFactorError: the checkpoint cannot be read, or not be evaluated in this way.
+    """
+    console = console or Console()
+    chosen = select_checkpoint(path, config.select)
+    loaded = load_policy(chosen)
+    folder = folder or default_folder(chosen, config)
+    agent = Agent(loaded.policy, _device(config.device))
+    subject = Subject(
+        checkpoint=str(chosen),
+        step=loaded.info.step,
+        selected_by="named by its folder" if chosen == path else SELECTIONS[config.select],
+        config_hash=config_hash(loaded.config),
+    )
+    eyes = Eyes(agent.cameras, agent.image_size)
+    report = evaluate(agent, eyes, config, subject, folder, str(agent.device), console)
+    curves = _curves(chosen, folder, console)
+    write_report(report, folder, curves)
+    print_report(report, console)
+    console.print(f"{folder / TEXT_NAME} and {JSON_NAME} written", highlight=False)
+    return report
+
+
+def with_trained_tasks(trained: Config) -> EvaluateConfig:
+    """How a training's configuration wants to be evaluated, with the tasks that it learned if it names no others."""
+    if trained.evaluate.tasks is not None or trained.data.tasks is None:
+        return trained.evaluate
+    return replace(trained.evaluate, tasks=trained.data.tasks)
+
+
+def default_folder(checkpoint: Path, config: EvaluateConfig) -> Path:
+    """Where a report goes if nothing else is said: into the checkpoint's run, or beside a checkpoint without one."""
+    run = checkpoint.parent.parent if checkpoint.parent.name == FOLDER else checkpoint.parent
+    return run / "evaluations" / f"{checkpoint.name}-{config.env}-seed{config.seed}"
+
+
+def _device(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("evaluate.device is 'cuda', but torch finds no CUDA here; take device=cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _curves(checkpoint: Path, folder: Path, console: Console) -> str | None:
+    """Draw the course of the training that made a checkpoint, where it is known and matplotlib is there."""
+    metrics = checkpoint.parent.parent / "metrics.csv"
+    if not metrics.is_file():
+        return None
+    try:
+        plot_training(metrics, folder / CURVES_NAME)
+    except (DataError, MissingExtraError) as error:
+        console.print(f"no picture of the training: {error}", highlight=False)
+        return None
+    return CURVES_NAME

@@ -1,0 +1,176 @@
+"""A report for people and programs: report.json, report.md, a table on the terminal, and the curves of a training."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from gnfactor.controls import CONTROL_TITLES
+from gnfactor.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Interval, Report, Score
+
+JSON_NAME, TEXT_NAME, CURVES_NAME = "report.json", "report.md", "training.png"
+_HEADINGS = ("task", "successes", "rate", "95% interval", "actions")
+_REASONS = 8
+
+
+def write_report(report: Report, folder: Path, curves: str | None = None) -> None:
+    """Leave report.json and report.md in `folder`, which is made.
+
+    Args:
+        report: what was found.
+        folder: where to.
+        curves: path of a picture of the training, relative to the folder, to show in report.md.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / JSON_NAME, json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
+    _replace(folder / TEXT_NAME, markdown(report, curves))
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Show the table of a report on a terminal."""
+    table = Table(title=f"{report.protocol.env}: unseen scenes", title_justify="left")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    rows = _rows(report.score)
+    for index, row in enumerate(rows):
+        table.add_row(*row, end_section=index == len(rows) - 2, style="bold" if index == len(rows) - 1 else None)
+    for name, control in report.controls.items():
+        *_, (_, successes, rate, interval, actions) = _rows(control)
+        table.add_row(f"control: {CONTROL_TITLES[name]}", successes, rate, interval, actions, style="dim")
+    console.print(table)
+    console.print(f"intervals: {WILSON}; of the mean: {MEAN_INTERVAL}", style="dim", highlight=False)
+    repeated = sum(episode.repeated for episode in report.episodes)
+    if repeated:
+        console.print(f"{repeated} episodes were repeated since the environment's process had died", style="yellow")
+
+
+def markdown(report: Report, curves: str | None = None) -> str:
+    """The whole report as a page of Markdown."""
+    parts = [
+        "# Evaluation\n",
+        _summary(report),
+        "## Success\n",
+        _table(_HEADINGS, _rows(report.score)),
+        f"Intervals: {WILSON}; of the mean: {MEAN_INTERVAL}.\n",
+    ]
+    if report.controls:
+        parts += ["## Controls\n", _controls(report)]
+    parts += ["## How it was run\n", _protocol(report), "## How episodes ended\n", _endings(report)]
+    if report.videos:
+        parts += ["## Videos\n", _list(f"[{v.task}: {_word(v.success)}]({v.path})" for v in report.videos)]
+    if curves is not None:
+        parts += ["## Training\n", f"![losses and errors during training]({curves})\n"]
+    return "\n".join(parts)
+
+
+def _summary(report: Report) -> str:
+    mean, interval = report.score.mean, report.score.interval
+    text = f"Mean success **{mean:.1%}** ({_interval(interval)}) over {len(report.episodes)} episodes of "
+    return text + f"{len(report.score.tasks)} tasks in scenes that the policy has never seen.\n"
+
+
+def _rows(score: Score) -> list[tuple[str, ...]]:
+    """Cells of a row for each task, and of one for all of them."""
+    rows = [
+        (
+            task.task,
+            f"{task.successes}/{task.episodes}",
+            f"{task.rate:.1%}",
+            _interval(task.interval),
+            f"{task.mean_steps:.1f}",
+        )
+        for task in score.tasks
+    ]
+    successes, episodes = sum(task.successes for task in score.tasks), sum(task.episodes for task in score.tasks)
+    actions = sum(task.mean_steps * task.episodes for task in score.tasks) / episodes
+    mean = ("mean", f"{successes}/{episodes}", f"{score.mean:.1%}", _interval(score.interval), f"{actions:.1f}")
+    return [*rows, mean]
+
+
+def _controls(report: Report) -> str:
+    """What is left of the success when something is withheld, on the same scenes."""
+    names = [task.task for task in report.score.tasks]
+    rows = [("none", *_rates(report.score))]
+    rows += [(CONTROL_TITLES[name], *_rates(score)) for name, score in report.controls.items()]
+    text = "The same scenes with something withheld from the policy; one that looks and listens fails in them.\n\n"
+    return text + _table(("withheld", *names, "mean", "95% interval"), rows)
+
+
+def _rates(score: Score) -> tuple[str, ...]:
+    return (*(f"{task.rate:.1%}" for task in score.tasks), f"{score.mean:.1%}", _interval(score.interval))
+
+
+def _protocol(report: Report) -> str:
+    protocol, machine, subject = report.protocol, report.machine, report.subject
+    width, height = protocol.image_size
+    refused = {"end": "ends the episode as a failure (the published protocol)", "continue": "counts as an action"}
+    lines = [
+        f"environment: {protocol.env}, pictures by the renderer '{protocol.renderer}'",
+        f"cameras: {', '.join(protocol.cameras)}, {width}x{height} pixels",
+        f"episodes: {protocol.episodes_per_task} per task, at most {protocol.max_steps} actions each",
+        f"an action that cannot be carried out {refused[protocol.on_refusal]}",
+        f"evaluation seed {protocol.seed}: {protocol.seeds_are_unseen}",
+        f"every scene's task, variation and seed stand in {JSON_NAME}",
+        f"wall time {report.wall_s:.0f} s with {protocol.processes} environment processes, made {report.made_at}",
+        f"machine: {machine.processor}, {machine.cores} cores, policy on {machine.device}; {machine.system}",
+        f"Python {machine.python}, " + ", ".join(f"{name} {found}" for name, found in machine.packages.items()),
+    ]
+    if subject is not None:
+        chosen = f"checkpoint `{subject.checkpoint}`, step {subject.step}, chosen by: {subject.selected_by}"
+        lines[:0] = [chosen, f"configuration hash: {subject.config_hash}"]
+    return _list(lines)
+
+
+def _endings(report: Report) -> str:
+    """Counts of how episodes ended, and the commonest reasons of refusals and crashes."""
+    endings = ("success", "max_steps", "refused", "crashed")
+    titles = ("success", "no success in time", "refused action", "crash")
+    counts = Counter((episode.task, episode.ending) for episode in report.episodes)
+    tasks = [task.task for task in report.score.tasks]
+    rows = [(task, *(str(counts[task, ending]) for ending in endings)) for task in tasks]
+    text = _table(("task", *titles), rows)
+    repeated = [episode for episode in report.episodes if episode.repeated]
+    if repeated:
+        text += f"\n{len(repeated)} episodes were repeated once since the environment's process had died: "
+        text += ", ".join(_name(episode) for episode in repeated) + ".\n"
+    reasons = Counter(f"{e.task}: {e.reason}" for e in report.episodes if e.reason and not e.success)
+    if reasons:
+        text += "\nReasons of failures, the commonest first:\n\n"
+        text += _list(f"{count} x {reason}" for reason, count in reasons.most_common(_REASONS))
+        left = len(reasons) - _REASONS
+        text += f"- and {left} others, which stand in {JSON_NAME}\n" if left > 0 else ""
+    return text
+
+
+def _name(episode: EpisodeRecord) -> str:
+    return f"{episode.task} variation {episode.variation} seed {episode.seed}"
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.lower:.1%} to {interval.upper:.1%}"
+
+
+def _word(success: bool) -> str:
+    return "success" if success else "failure"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "".join(f"- {' '.join(line.split())}\n" for line in lines)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that it is whole or as it was."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,203 @@
+"""What an evaluation found: success rates with their uncertainty, and all that is needed to repeat it."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from statistics import fmean
+
+SCHEMA = 1
+"""Version of the report's JSON form; it changes whenever a key changes its meaning or goes."""
+
+WILSON = "95% Wilson score interval"
+MEAN_INTERVAL = "95% Wilson score interval of all episodes together, a little too wide where tasks differ"
+
+_Z = 1.959963984540054  # standard normal quantile of 97.5%
+_PACKAGES = ("gnfactor", "torch", "numpy", "mujoco", "scipy")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a rate may well lie, 0 to 1."""
+
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """Successes at one task."""
+
+    task: str
+    successes: int
+    episodes: int
+    rate: float
+    interval: Interval
+    """By `WILSON`."""
+    mean_steps: float
+    """Actions per episode."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Successes at all tasks."""
+
+    tasks: tuple[TaskScore, ...]
+    mean: float
+    """Of the tasks' rates."""
+    interval: Interval
+    """By `MEAN_INTERVAL`."""
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """One episode, as reports keep it."""
+
+    task: str
+    variation: int
+    seed: int
+    instruction: str
+    success: bool
+    steps: int
+    ending: str
+    reason: str | None
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the episodes were run."""
+
+    env: str
+    renderer: str
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    """Width and height, pixels."""
+    episodes_per_task: int
+    max_steps: int
+    on_refusal: str
+    seed: int
+    scene_seeds: tuple[int, int]
+    """Smallest and largest seed of the scenes."""
+    seeds_are_unseen: str
+    """Why no scene can have been trained on."""
+    processes: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was evaluated."""
+
+    checkpoint: str
+    step: int
+    """Optimiser steps of its training."""
+    selected_by: str
+    """Rule that chose it among the checkpoints of its run."""
+    config_hash: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it ran."""
+
+    system: str
+    processor: str
+    cores: int
+    device: str
+    """Of the policy."""
+    python: str
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A filmed episode."""
+
+    task: str
+    success: bool
+    path: str
+    """Relative to the report."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation."""
+
+    schema: int
+    made_at: str
+    """UTC, ISO 8601."""
+    wall_s: float
+    subject: Subject | None
+    """None where the policy came from no checkpoint."""
+    protocol: Protocol
+    score: Score
+    controls: Mapping[str, Score]
+    """By name: the same scenes, with something withheld from the policy."""
+    videos: tuple[Video, ...]
+    machine: Machine
+    episodes: tuple[EpisodeRecord, ...]
+    control_episodes: Mapping[str, tuple[EpisodeRecord, ...]]
+
+
+def wilson(successes: int, episodes: int) -> Interval:
+    """95% Wilson score interval of a success rate (Wilson 1927); sound for few episodes and for rates of 0 and 1."""
+    if not 0 <= successes <= episodes or episodes < 1:
+        raise ValueError(f"{successes} successes in {episodes} episodes make no rate")
+    rate, z2 = successes / episodes, _Z**2
+    centre = (rate + z2 / (2 * episodes)) / (1 + z2 / episodes)
+    half = _Z / (1 + z2 / episodes) * math.sqrt(rate * (1 - rate) / episodes + z2 / (4 * episodes**2))
+    return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+
+
+def score(episodes: Sequence[EpisodeRecord]) -> Score:
+    """Rates by task, in the order in which the tasks appear, and their mean."""
+    by_task: dict[str, list[EpisodeRecord]] = {}
+    for episode in episodes:
+        by_task.setdefault(episode.task, []).append(episode)
+    tasks = tuple(_task_score(task, group) for task, group in by_task.items())
+    successes = sum(task.successes for task in tasks)
+    return Score(tasks, fmean(task.rate for task in tasks), wilson(successes, len(episodes)))
+
+
+def this_machine(device: str) -> Machine:
+    """The machine that this runs on."""
+    return Machine(
+        system=platform.platform(),
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)),
+        device=device,
+        python=platform.python_version(),
+        packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
+    )
+
+
+def _task_score(task: str, episodes: Sequence[EpisodeRecord]) -> TaskScore:
+    successes = sum(episode.success for episode in episodes)
+    return TaskScore(
+        task=task,
+        successes=successes,
+        episodes=len(episodes),
+        rate=successes / len(episodes),
+        interval=wilson(successes, len(episodes)),
+        mean_steps=fmean(episode.steps for episode in episodes),
+    )
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 (not a file, a view of the kernel's)
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
