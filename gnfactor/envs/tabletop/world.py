@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import mujoco
 import numpy as np
+from jaxtyping import UInt8
 
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.demonstration import Demonstration
@@ -55,6 +56,17 @@ class _Episode:
     steps: int = 0
 
 
+@dataclass(eq=False)
+class _Watcher:
+    """Someone who looks at the motion through a camera of their own."""
+
+    on_frame: Callable[[UInt8[np.ndarray, "_ _ 3"]], None]
+    camera: str
+    image_size: tuple[int, int]
+    interval_s: float
+    due_s: float = 0.0
+
+
 class TabletopEnv:
     """RLBench's world in MuJoCo, with tasks of our own. One episode at a time.
 
@@ -76,6 +88,7 @@ class TabletopEnv:
         self._renderer_kind = renderer
         self._episode: _Episode | None = None
         self._film: Film | None = None
+        self._watcher: _Watcher | None = None
         self._reach = Reach()
 
     @property
@@ -122,6 +135,8 @@ class TabletopEnv:
             goal=task.goal(stage.layout, stage.model, stage.data),
             renderer=make_renderer(stage.model, self._renderer_kind),
         )
+        if self._watcher is not None:
+            self._watcher.due_s = 0.0
         episode.mover.settle()
         episode.start_s = stage.data.time
         return Start(self._observe(), task.instructions(scene.variation))
@@ -176,6 +191,19 @@ class TabletopEnv:
                 return film.demonstration(scene, start.instructions, episode.renderer.name)
         return ExpertFailure("every waypoint was reached, the goal was not")
 
+    def watch(
+        self,
+        on_frame: Callable[[UInt8[np.ndarray, "_ _ 3"]], None] | None,
+        camera: str = "front",
+        image_size: tuple[int, int] = (256, 256),
+        frequency_hz: float = 10.0,
+    ) -> None:
+        """Show `on_frame` a picture (RGB) for every 1 / `frequency_hz` of simulated time from now on; None stops it.
+
+        What happens in the world is the same, watched or not.
+        """
+        self._watcher = None if on_frame is None else _Watcher(on_frame, camera, image_size, 1 / frequency_hz)
+
     def empty_views(self, observation: Observation) -> dict[str, View]:
         """The observation's views as they would be without the task's objects: the arm over an empty table."""
         episode = self._running
@@ -216,6 +244,16 @@ class TabletopEnv:
         episode.goal.observe()
         if self._film is not None and self._film.is_due(episode.stage.data.time - episode.start_s):
             self._film.add(self._observe())
+        if self._watcher is not None and episode.stage.data.time >= self._watcher.due_s:
+            self._show(self._watcher)
+
+    def _show(self, watcher: _Watcher) -> None:
+        episode = self._running
+        arm = episode.stage.arm.state(episode.stage.model, episode.stage.data)
+        cameras = tabletop_cameras(arm.world_from_gripper, watcher.image_size, (watcher.camera,))
+        (view,) = episode.renderer.render(episode.stage.data, list(cameras.values()))
+        watcher.due_s = episode.stage.data.time + watcher.interval_s
+        watcher.on_frame(view.rgb)
 
     def _observe(self) -> Observation:
         episode = self._running
