@@ -94,7 +94,8 @@ class SlideBlockToColorTarget(Task[Layout]):
             name=BLOCK,
         )
         box.mass = 0.15
-        box.friction = (0.3, 0.005, 0.0001)
+        box.friction = (0.25, 0.005, 0.0001)
+        box.priority = 1  # or the rougher of two surfaces would count, and rubber fingers would pin the block down
 
     def goal(self, layout: Layout, model: mujoco.MjModel, data: mujoco.MjData) -> Goal:
         target_from_world = np.linalg.inv(world_from_place(target_place(layout, layout.target)))
