@@ -205,7 +205,7 @@ class QHead(nn.Module):
 
     def decode(
         self, volume: Volume, cells: Float[Tensor, "batch double gx gy gz"], condition: Tensor | None
-    ) -> Float[Tensor, "batch width x y z"]:
+    ) -> Float[Tensor, "batch voxel_width x y z"]:
         """The patches' vectors brought back to voxels, beside the encoder's own."""
         decoded = upsample_convolve(
             activate(self.widen(cells)), self.upsample.weight, self.upsample.bias, self.config.patch
@@ -222,7 +222,7 @@ class QHead(nn.Module):
             decoded = self.final_film(decoded, condition)
         return activate(decoded)
 
-    def score(self, decoded: Float[Tensor, "batch width x y z"]) -> Float[Tensor, "batch x y z"]:
+    def score(self, decoded: Float[Tensor, "batch voxel_width x y z"]) -> Float[Tensor, "batch x y z"]:
         """Logits of the voxels, in fp32."""
         with torch.autocast(decoded.device.type, enabled=False):
             return self.translation(decoded.float()).squeeze(1)
@@ -230,7 +230,7 @@ class QHead(nn.Module):
     def look(
         self,
         volume: Volume,
-        decoded: Float[Tensor, "batch width x y z"],
+        decoded: Float[Tensor, "batch voxel_width x y z"],
         patches: Float[Tensor, "batch width gx gy gz"],
         cells: Float[Tensor, "batch double gx gy gz"],
         voxel: Int[Tensor, "batch 3"],

@@ -1,0 +1,99 @@
+"""The published networks' weights give the published outputs; every published key has its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from gnfactor.encoder import EncoderConfig, build_encoder
+from gnfactor.errors import CheckpointError
+from gnfactor.published import load_policy_weights, our_name
+from perceiver.perceiver_io import PerceiverConfig
+from perceiver.q_head import QHead, QHeadConfig
+
+KINDS = {"gnfactor": "unet", "peract": "pointwise"}
+
+
+def small(name: str) -> tuple[nn.Module, QHead]:
+    encoder = build_encoder(EncoderConfig(kind=KINDS[name], channels=16), inputs=10)
+    perceiver = PerceiverConfig(
+        latents=32, latent_width=48, depth=2, latent_heads=4, latent_head_width=16, cross_head_width=16
+    )
+    config = QHeadConfig(width=16, hidden=(256, 16), perceiver=perceiver)
+    return encoder.eval(), QHead(config, (20, 20, 20), 16, encoder.rank, token_width=512, token_count=77).eval()
+
+
+def full(name: str) -> tuple[nn.Module, QHead]:
+    """Full size, on a device that holds shapes only."""
+    width = {"gnfactor": 128, "peract": 64}[name]
+    with torch.device("meta"):
+        encoder = build_encoder(EncoderConfig(kind=KINDS[name], channels=width), inputs=10)
+        config = QHeadConfig(width=width, hidden=(256, width))
+        return encoder, QHead(config, (100, 100, 100), width, encoder.rank, token_width=512, token_count=77)
+
+
+def weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix("weights/"): tensor for key, tensor in tensors.items() if key.startswith("weights/")}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_published_weights_give_the_published_outputs(name: str, published: Path) -> None:
+    tensors = load_file(published / f"{name}_small.safetensors")
+    encoder, head = small(name)
+    load_policy_weights(encoder, head, weights(tensors))
+    with torch.no_grad():
+        volume = encoder(tensors["input/voxels"])
+        q = head(volume, tensors["input/language_tokens"], tensors["input/proprioception"])
+    outputs = {
+        "translation_logits": q.translation[:, None],
+        "rotation_logits": q.rotation,
+        "gripper_logits": q.gripper,
+        "collision_logits": q.collision,
+    }
+    if name == "gnfactor":
+        outputs["volume"] = volume.expand()
+    assert outputs.keys() == {key.removeprefix("output/") for key in tensors if key.startswith("output/")}
+    for key, output in outputs.items():
+        torch.testing.assert_close(output, tensors[f"output/{key}"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "count"), [("gnfactor", 41_769_613), ("peract", 33_240_669)])
+def test_full_size_networks_have_the_published_number_of_parameters(name: str, count: int) -> None:
+    assert sum(parameter.numel() for module in full(name) for parameter in module.parameters()) == count
+
+
+@pytest.mark.parametrize("prefix", ["", "_qnet.", "_qnet.module."])
+@pytest.mark.parametrize("name", KINDS)
+def test_every_published_key_is_used_or_ignored_by_name(name: str, prefix: str, published: Path) -> None:
+    lines = (published / f"{name}_state_dict.tsv").read_text().splitlines()[1:]
+    shapes = {key: [int(n) for n in shape.split("x") if n] for key, shape in (line.split("\t") for line in lines)}
+    with torch.device("meta"):
+        tensors = {prefix + key: torch.empty(shape) for key, shape in shapes.items()}
+        tensors |= {"_voxelizer._index_grid": torch.empty(1), "_neural_renderer.module.nerf_model.x": torch.empty(1)}
+    load_policy_weights(*full(name), tensors)
+    ignored = {key for key in shapes if our_name(key) is None}
+    assert ignored == {f"{pool}.pos_{axis}" for pool in ("ss0", "ss1", "ss_final") for axis in "xyz"}
+    kept = [our_name(key) for key in shapes if key not in ignored]
+    assert len(set(kept)) == len(kept)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    encoder, head = small("peract")
+    with pytest.raises(CheckpointError, match=r"'backbone.weight' is in neither"):
+        load_policy_weights(encoder, head, {"backbone.weight": torch.zeros(1)})
+
+
+def test_missing_left_over_and_misshapen_weights_are_named(published: Path) -> None:
+    tensors = weights(load_file(published / "peract_small.safetensors"))
+    encoder, head = small("peract")
+    without = {key: tensor for key, tensor in tensors.items() if key != "latents"}
+    with pytest.raises(CheckpointError, match=r"lacks head.perceiver.latents;"):
+        load_policy_weights(encoder, head, without)
+    with pytest.raises(CheckpointError, match=r"no place for encoder.map.bias;"):
+        load_policy_weights(encoder, head, tensors | {"encoder_3d.conv_out.bias": torch.zeros(16)})
+    with pytest.raises(CheckpointError, match=r"shapes of head.perceiver.latents \(\[1, 48\], the model's \[32, 48\]"):
+        load_policy_weights(encoder, head, tensors | {"latents": torch.zeros(1, 48)})
