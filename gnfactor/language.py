@@ -7,8 +7,9 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ class TextTokens(NamedTuple):
     """True where there is a token, False where there is padding; every text has at least one token."""
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Anything that turns texts into tokens; the same text always gives the same tokens."""
 
@@ -86,12 +88,12 @@ class HashingEncoder:
         for row, text in enumerate(texts):
             words = re.findall(r"\w+", text.lower())
             _check_length(text, len(words), self.tokens)
-            for column, word in enumerate(words):
-                features[row, column] = _word_vector(word, self.width)
-                mask[row, column] = True
+            features[row, : len(words)] = torch.stack([_word_vector(word, self.width) for word in words])
+            mask[row, : len(words)] = True
         return TextTokens(features, mask)
 
 
+@lru_cache(maxsize=4096)
 def _word_vector(word: str, width: int) -> Float[Tensor, "width"]:
     """Normal numbers of mean 0 and variance 1 that depend on the word alone.
 
