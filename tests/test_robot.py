@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnfactor.envs.tabletop import robot
+from gnfactor.envs.tabletop.arm import Arm
 from gnfactor.envs.tabletop.scene import base_scene
 from gnfactor.geometry import rotation_angle_deg, rotation_from_quaternion
 
@@ -93,3 +94,64 @@ def test_mujoco_and_forward_kinematics_agree(world: tuple[mujoco.MjModel, mujoco
     expected = robot.forward_kinematics(joints)
     np.testing.assert_allclose(data.site(robot.TIP_SITE).xpos, expected[:3, 3], atol=1e-9)
     np.testing.assert_allclose(data.site(robot.TIP_SITE).xmat.reshape(3, 3), expected[:3, :3], atol=1e-9)
+
+
+def test_arm_stretched_upwards_stands_where_the_link_lengths_add_up() -> None:
+    joints = np.array([0, 0, 0, -robot.JOINT_4_OFFSET, 0, 0, 0])
+    tip = robot.forward_kinematics(joints)
+    # 0.333 + 0.316 + 0.384 up, 0.088 forward, then flange 0.107 and tip 0.1104 down.
+    expected = np.add(robot.BASE_POSITION_M, (0.088 + 0.0014, -0.0014, 1.033 - 0.2174))
+    np.testing.assert_allclose(tip[:3, 3], expected, atol=1e-9)
+    np.testing.assert_allclose(tip[:3, 2], (0, 0, -1), atol=1e-9)
+
+
+def test_fingers_mirror_each_other_along_the_gripper_frames_y(world: tuple[mujoco.MjModel, mujoco.MjData]) -> None:
+    model, data = world
+    inner_faces = []
+    for travel in (0.0, 0.03):
+        for name in robot.FINGER_JOINTS:
+            data.joint(name).qpos[0] = travel
+        mujoco.mj_kinematics(model, data)
+        rotation = data.site(robot.TIP_SITE).xmat.reshape(3, 3)
+        faces = []
+        for body in robot.FINGER_BODIES:
+            pad = model.body(body).geomadr[0] + 1
+            centre = rotation.T @ (data.geom_xpos[pad] - data.site(robot.TIP_SITE).xpos)
+            assert abs(centre[0]) < 1e-9
+            faces.append(abs(centre[1]) - model.geom_size[pad][1])
+        inner_faces.append(faces)
+    np.testing.assert_allclose(inner_faces, [[0, 0], [0.03, 0.03]], atol=1e-9)
+
+
+def test_arm_at_rest_stays_there_and_touches_nothing() -> None:
+    model = base_scene().compile()
+    data = mujoco.MjData(model)
+    Arm(model).place_at_rest(model, data)
+    for _ in range(500):
+        mujoco.mj_step(model, data)
+    assert data.ncon == 0
+    state = Arm(model).state(model, data)
+    np.testing.assert_allclose(state.joint_positions, robot.REST_JOINTS, atol=1e-4)
+    np.testing.assert_allclose(state.world_from_gripper, robot.forward_kinematics(robot.REST_JOINTS), atol=1e-3)
+    assert state.gripper_open
+
+
+def test_links_do_not_touch_each_other_in_any_recorded_posture(real_episodes: Path) -> None:
+    model = base_scene().compile()
+    data = mujoco.MjData(model)
+    arm = Arm(model)
+    for frame in recorded_frames(real_episodes)[::5]:
+        data.qpos[arm.qpos] = frame.joint_positions
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        assert data.ncon == 0
+
+
+def test_hand_folded_onto_the_base_is_a_contact() -> None:
+    model = base_scene().compile()
+    data = mujoco.MjData(model)
+    arm = Arm(model)
+    data.qpos[arm.qpos] = (0, 0.3, 0, -3.0, 0, 1.3, 0.785)
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_collision(model, data)
+    assert data.ncon > 0

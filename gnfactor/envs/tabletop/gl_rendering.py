@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ctypes.util import find_library
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -23,6 +23,7 @@ from gnfactor.scene import Camera, View
 _MAX_GEOMS = 2000
 
 
+@runtime_checkable
 class _Context(Protocol):
     def make_current(self) -> None: ...
 

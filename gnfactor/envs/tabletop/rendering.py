@@ -7,7 +7,7 @@ differ in shading, so a policy should be trained and evaluated with one of them:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -23,6 +23,7 @@ DRAWN_GROUPS = (True, True, True, False, False, False)
 BACKGROUND_RGB = (0.10, 0.16, 0.18)
 
 
+@runtime_checkable
 class Renderer(Protocol):
     """Makes views of a model's present state."""
 
