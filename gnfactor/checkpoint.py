@@ -33,6 +33,8 @@ from gnfactor.model import Policy
 FORMAT = "gnfactor-checkpoint"
 VERSION = 1
 FOLDER = "checkpoints"
+_YAML_END = "...\n"
+"""YAML's own mark for the end of a document."""
 _NAME = re.compile(r"step=(\d+)")
 
 
@@ -119,7 +121,7 @@ def write_checkpoint(
     tree, tensors = _pack(state)
     header = {"format": FORMAT, "version": VERSION, **asdict(info)}
     _write_text(partial / "checkpoint.json", json.dumps(header, indent=2, ensure_ascii=False))
-    _write_text(partial / "config.yaml", to_yaml(config))
+    _write_text(partial / "config.yaml", to_yaml(config) + _YAML_END)
     _write_text(partial / "state.json", json.dumps(tree))
     _write_tensors(partial / "model.safetensors", weights)
     _write_tensors(partial / "state.safetensors", tensors)
@@ -169,8 +171,11 @@ def read_config(path: Path) -> Config:
         CheckpointError: it is missing, or is not a configuration of ours.
     """
     file = path / "config.yaml"
+    text = _read_text(file)
+    if not text.endswith(_YAML_END):  # keys that were cut off would silently become defaults
+        raise CheckpointError(f"{file} is cut short: it does not end with '...'; take another checkpoint")
     try:
-        return from_yaml(_read_text(file))
+        return from_yaml(text)
     except ConfigError as error:
         raise CheckpointError(f"{file}: {error}") from error
 

@@ -133,9 +133,10 @@ class Checkpoints(StepCallback):
             return
         trainer.save_checkpoint(checkpoint_path(self._run_dir, step))
         if trainer.is_global_zero:
-            self._remove_old()
+            self.remove_old()
 
-    def _remove_old(self) -> None:
+    def remove_old(self) -> None:
+        """Delete all checkpoints but the newest few and the best."""
         if self._keep is None:
             return
         found = checkpoints(self._run_dir)

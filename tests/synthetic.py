@@ -84,3 +84,23 @@ def _view(goal: np.ndarray) -> View:
     rgb[v : v + 2, u : u + 2] = (255, 0, 0)
     depth_m[v : v + 2, u : u + 2] = away
     return View(Camera(intrinsics, world_from_camera, SIZE, SIZE), rgb, depth_m)
+
+
+TINY = """\
+policy:
+  image_size: [16, 16]
+  grid: {size: 8}
+  encoder: {widths: [4, 8], channels: 8, norm: group}
+  language: {encoder: hashing, width: 8, tokens: 4}
+  head:
+    network:
+      width: 8
+      patch: 2
+      perceiver: {latents: 4, latent_width: 8, depth: 1, latent_heads: 2, latent_head_width: 4, cross_head_width: 4}
+      hidden: [8]
+      rotation_bins: 8
+optim: {name: adamw, lr: 1e-2}
+data: {validation_episodes: 1}
+train: {steps: 6, batch_size: 2, log_every: 1, validate_every: 2, checkpoint_every: 2, accelerator: cpu}
+"""
+"""Settings of a policy that trains in a blink."""

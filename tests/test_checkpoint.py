@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gnfactor.batch import collate
+from gnfactor.checkpoint import (
+    CheckpointInfo,
+    check_continuable,
+    checkpoint_path,
+    checkpoints,
+    load_policy,
+    read_config,
+    read_info,
+    read_state,
+    select_checkpoint,
+    write_checkpoint,
+)
+from gnfactor.config import Config, from_yaml
+from gnfactor.errors import CheckpointError
+from gnfactor.metrics import ErrorSummary
+from gnfactor.model import Policy
+from tests.synthetic import SIZE, TINY, make_demonstration
+
+INFO = CheckpointInfo(step=7, instructions=("push the square",), averaged=False, validation=None)
+
+
+def errors(translation_m: float) -> ErrorSummary:
+    return ErrorSummary(4, translation_m, 10.0, 1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return from_yaml(TINY)
+
+
+@pytest.fixture
+def policy(config: Config) -> Policy:
+    torch.manual_seed(0)
+    policy = Policy(config.policy)
+    policy.instructions.learn(["push the square"])
+    return policy
+
+
+@pytest.fixture
+def folder(tmp_path: Path, config: Config, policy: Policy) -> Path:
+    path = checkpoint_path(tmp_path, 7)
+    write_checkpoint(path, config, INFO, policy.state_dict(), {"step": 7})
+    return path
+
+
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, Tensor):
+        return isinstance(right, Tensor) and left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, (list, tuple)):
+        return type(left) is type(right) and len(left) == len(right) and all(map(same, left, right))
+    return type(left) is type(right) and (left == right or (left != left and right != right))
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+TENSORS = st.lists(st.floats(width=32, allow_nan=False), max_size=4).map(torch.tensor)
+TREES = st.recursive(
+    PLAIN | TENSORS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(autouse=True)
+def hasty_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests survive no power cut, and so need not wait for the disk."""
+    monkeypatch.setattr("gnfactor.checkpoint.os.fsync", lambda handle: None)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(), TREES, max_size=3))
+def test_any_state_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]) -> None:
+    path = tmp_path_factory.mktemp("run") / "step=1"
+    write_checkpoint(path, Config(), INFO, {}, state)
+    assert same(read_state(path), state)
+    shutil.rmtree(path.parent)
+
+
+def test_what_is_neither_tensor_nor_plain_is_a_mistake_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="not PosixPath"):
+        write_checkpoint(tmp_path / "step=1", Config(), INFO, {}, {"where": tmp_path})
+
+
+def test_tensors_that_share_memory_are_stored(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).reshape(2, 3)
+    write_checkpoint(tmp_path / "step=1", Config(), INFO, {}, {"a": weight, "b": weight, "c": weight.T})
+    state = read_state(tmp_path / "step=1")
+    assert torch.equal(state["a"], weight)
+    assert torch.equal(state["c"], weight.T)
+
+
+def test_a_checkpoint_is_safetensors_json_and_yaml_and_nothing_else(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.json",
+        "config.yaml",
+        "model.safetensors",
+        "state.json",
+        "state.safetensors",
+    ]
+    assert json.loads((folder / "checkpoint.json").read_text())["instructions"] == ["push the square"]
+
+
+def test_the_loaded_policy_acts_as_the_saved_one(folder: Path, policy: Policy, config: Config) -> None:
+    from gnfactor.batch import sample_from
+
+    loaded = load_policy(folder)
+    demonstration = make_demonstration("push", 0)
+    batch = collate([sample_from(demonstration, 0, 12, "push the square")], ("front",), (SIZE, SIZE))
+    (before,), (after,) = policy.eval().act(batch.inputs), loaded.policy.act(batch.inputs)
+    assert (before.arms["right"].world_from_gripper == after.arms["right"].world_from_gripper).all()
+    assert loaded.config == config
+    assert loaded.info == INFO
+    assert not loaded.policy.training
+
+
+def test_trained_instructions_need_no_text_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_policy(folder)
+    monkeypatch.setattr("gnfactor.language.TEXT_ENCODERS", {})
+    assert loaded.policy.instructions.lookup(["push the square"]).mask.any()
+
+
+def test_last_means_by_step_and_validation_the_least_translation_error(tmp_path: Path, config: Config) -> None:
+    for step, validation in ((9, 0.3), (100, 0.1), (1000, 0.2), (20000000, None)):
+        info = replace(INFO, step=step, validation=None if validation is None else errors(validation))
+        write_checkpoint(checkpoint_path(tmp_path, step), config, info, {}, {})
+    assert [read_info(path).step for path in checkpoints(tmp_path)] == [9, 100, 1000, 20000000]
+    assert read_info(select_checkpoint(tmp_path)).step == 20000000
+    assert read_info(select_checkpoint(tmp_path, "validation")).step == 100
+    assert select_checkpoint(checkpoint_path(tmp_path, 9)) == checkpoint_path(tmp_path, 9)
+
+
+def test_no_checkpoint_and_no_validated_checkpoint_are_refused(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor a run"):
+        select_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"data\.validation_episodes"):
+        select_checkpoint(folder.parent.parent, "validation")
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "config.yaml", "model.safetensors"])
+def test_a_checkpoint_that_lacks_a_file_or_has_it_cut_short_is_refused(folder: Path, name: str) -> None:
+    whole = (folder / name).read_bytes()
+    for content in (b"", whole[: len(whole) // 2], whole[:-1], b"\xff\xfe\x00"):
+        (folder / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=str(folder)):
+            load_policy(folder)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
+def test_a_damaged_resume_state_is_refused(folder: Path, name: str) -> None:
+    write_checkpoint(folder, read_config(folder), INFO, {}, {"value": torch.ones(3)})
+    whole = (folder / name).read_bytes()
+    for content in (whole[: len(whole) // 2], b'{"tensor": "elsewhere"}', b'{"a": 1, "b": 2}'):
+        (folder / name).write_bytes(content)
+        with pytest.raises(CheckpointError):
+            read_state(folder)
+
+
+def test_foreign_and_newer_checkpoints_are_refused(folder: Path) -> None:
+    header = json.loads((folder / "checkpoint.json").read_text())
+    for change, words in (({"format": "other"}, "not a checkpoint of this project"), ({"version": 2}, "version 2")):
+        (folder / "checkpoint.json").write_text(json.dumps({**header, **change}))
+        with pytest.raises(CheckpointError, match=words):
+            read_info(folder)
+    (folder / "checkpoint.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+        read_info(folder)
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(folder: Path) -> None:
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("channels: 8", "channels: 16"))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_policy(folder)
+
+
+def test_an_interpolation_in_a_checkpoint_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    text = (folder / "config.yaml").read_text().replace("run_dir: runs/train", "run_dir: ${oc.env:SECRET}")
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(CheckpointError, match="never an interpolation"):
+        load_policy(folder)
+
+
+def test_what_a_killed_writer_leaves_is_no_checkpoint_and_is_written_over(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint_path(tmp_path, 3)
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gnfactor.checkpoint._write_tensors", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_checkpoint(path, config, INFO, {}, {})
+    assert checkpoints(tmp_path) == []
+    write_checkpoint(path, config, INFO, {}, {})
+    assert checkpoints(tmp_path) == [path]
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(folder: Path, config: Config) -> None:
+    write_checkpoint(folder, config, replace(INFO, instructions=("other",)), {}, {})
+    assert read_info(folder).instructions == ("other",)
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+
+
+def test_continuing_with_another_policy_or_optimiser_names_what_differs(folder: Path, config: Config) -> None:
+    check_continuable(folder, replace(config, run_dir="elsewhere", train=replace(config.train, steps=99)))
+    other = replace(config, optim=replace(config.optim, lr=0.5))
+    with pytest.raises(CheckpointError, match=r"optim\.lr was 0\.01, is 0\.5"):
+        check_continuable(folder, other)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import train
+from gnfactor.checkpoint import checkpoints, load_policy, read_info
+from gnfactor.run_log import read_metrics
+from tests.synthetic import TINY, make_store
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store and a configuration file."""
+    path = tmp_path_factory.mktemp("train")
+    make_store(path / "store", episodes=3)
+    (path / "tiny.yaml").write_text(TINY)
+    return path
+
+
+def command(folder: Path, run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+    args = [str(folder / "tiny.yaml"), f"data.store={folder / 'store'}", f"run_dir={run_dir}", f"train.steps={STEPS}"]
+    return subprocess.Popen(
+        [sys.executable, "train.py", *args, "train.validate_every=8", "train.checkpoint_every=4", *overrides],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(folder: Path) -> tuple[Path, str, str]:
+    """An uninterrupted run: its folder and what it printed."""
+    process = command(folder, folder / "whole")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return folder / "whole", out, err
+
+
+def test_a_run_leaves_what_it_promises(whole_run: tuple[Path, str, str]) -> None:
+    run_dir, _, _ = whole_run
+    assert sorted(path.name for path in run_dir.iterdir()) == ["checkpoints", "config.yaml", "metrics.csv", "tensorboard"]
+    assert [read_info(path).step for path in checkpoints(run_dir)][-3:] == [16, 20, 24]
+    rows = read_metrics(run_dir)
+    assert [int(row["step"]) for row in rows if "loss/total" in row] == list(range(1, STEPS + 1))
+    assert [int(row["step"]) for row in rows if "validation/translation_m" in row] == [8, 16, 24]
+    loaded = load_policy(run_dir)
+    assert loaded.info.step == STEPS
+    assert set(loaded.info.instructions) == {"push the square", "please push it", "lift the square", "please lift it"}
+    assert loaded.info.validation is not None
+    assert load_policy(run_dir, "validation").info.step in (8, 16, 24)
+
+
+def test_a_normal_run_prints_progress_and_errors_and_no_warning(whole_run: tuple[Path, str, str]) -> None:
+    _, out, err = whole_run
+    assert err == ""
+    assert "16 samples to learn from, 4 held out" in out
+    assert f"step {STEPS}/{STEPS}" in out
+    assert "left" in out
+    assert "held-out demonstrations after 8 steps" in out
+    assert "Warning" not in out
+    assert "Lightning" not in out
+
+
+def test_a_killed_run_continues_with_the_losses_of_the_uninterrupted_one(
+    folder: Path, whole_run: tuple[Path, str, str]
+) -> None:
+    run_dir = folder / "killed"
+    process = command(folder, run_dir)
+    deadline = time.monotonic() + 200
+    while not checkpoints(run_dir) or len(read_metrics(run_dir)) < 7:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    last = checkpoints(run_dir)[-1]
+    assert read_info(last).step < STEPS
+
+    resumed = command(folder, run_dir, "resume=true")
+    _, err = resumed.communicate(timeout=200)
+    assert (resumed.returncode, err) == (0, "")
+    assert read_metrics(run_dir) == read_metrics(whole_run[0])
+    weights = [checkpoints(path)[-1] / "model.safetensors" for path in (run_dir, whole_run[0])]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_two_processes_train_together(folder: Path) -> None:
+    process = command(folder, folder / "two", "train.devices=2", "train.steps=4", "optim.ema_decay=0.9")
+    out, err = process.communicate(timeout=250)
+    assert (process.returncode, err) == (0, "")
+    assert out.count("16 samples to learn from") == 1
+    assert [int(row["step"]) for row in read_metrics(folder / "two") if "loss/total" in row] == [1, 2, 3, 4]
+    assert read_info(checkpoints(folder / "two")[-1]).step == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nowhere.yaml"], "no configuration file nowhere.yaml"),
+        (["train.batchsize=2"], "did you mean 'train.batch_size'"),
+        ([], "data.store is not set"),
+        (["data.store=/nowhere"], "/nowhere is not a store"),
+        (["data.store=STORE", "data.tasks=[fly]"], "data.tasks names ['fly']"),
+        (["data.store=STORE", "policy.cameras=[wrist]"], "wrist"),
+        (["data.store=STORE", "policy.image_size=[32,32]"], "16x16"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str
+) -> None:
+    given = [str(folder / "tiny.yaml"), f"run_dir={tmp_path}", *args]
+    assert train.main([arg.replace("STORE", str(folder / "store")) for arg in given]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_help_explains_and_print_shows_the_merged_configuration(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(["--help"]) == 0
+    assert "resume=true" in capsys.readouterr().out
+    assert train.main([]) == 2
+    assert "usage" in capsys.readouterr().out
+    assert train.main([str(folder / "tiny.yaml"), "train.seed=5", "--print"]) == 0
+    assert "seed: 5" in capsys.readouterr().out
