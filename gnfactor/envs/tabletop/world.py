@@ -19,7 +19,6 @@ from gnfactor.envs.tabletop.expert import ExpertFailure, Film, Reach
 from gnfactor.envs.tabletop.motion import Mover
 from gnfactor.envs.tabletop.placement import scene_generator
 from gnfactor.envs.tabletop.rendering import Renderer, make_renderer
-from gnfactor.envs.tabletop.robot import BASE_BODY
 from gnfactor.envs.tabletop.scene import base_scene
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.tasks.base import Goal, Task
@@ -212,8 +211,7 @@ class TabletopEnv:
         arm = observation.arms[ARM]
         data.qpos[episode.stage.arm.qpos] = arm.joint_positions
         data.qpos[episode.stage.arm.finger_qpos] = arm.finger_positions_m
-        room = {0, int(model.body(BASE_BODY).id)}
-        objects = ~np.isin(model.body_rootid[model.geom_bodyid], list(room))
+        objects = ~np.isin(model.body_rootid[model.geom_bodyid], _room_bodies(model))
         alpha = model.geom_rgba[:, 3].copy()
         model.geom_rgba[objects, 3] = 0.0
         try:
@@ -282,6 +280,11 @@ def find_task(name: str, variation: int) -> Task[Any]:
             f"{name} has the variations 0 to {task.variation_count - 1}, not {variation}; choose one of these"
         )
     return task
+
+
+def _room_bodies(model: mujoco.MjModel) -> list[int]:
+    """Ids of the bodies just below the world that every scene has, and of the world itself."""
+    return [0, *(int(model.body(body.name).id) for body in base_scene().worldbody.bodies)]
 
 
 def _refusal(target: ArmTarget) -> str | None:

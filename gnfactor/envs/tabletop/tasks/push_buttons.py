@@ -18,6 +18,7 @@ from gnfactor.envs.tabletop.placement import (
     gripper_down,
     sample_places_apart,
 )
+from gnfactor.envs.tabletop.scene import TABLE_BODY
 from gnfactor.envs.tabletop.tasks.base import Goal, Task, Waypoint, add_box, go, stand, touch
 
 BUTTONS = 3
@@ -167,4 +168,4 @@ def _add_cap(spec: mujoco.MjSpec, plate: mujoco.MjsBody, index: int) -> None:
     )
     # Plate and table are fixed to the world, and MuJoCo does not filter contacts of such parents with a child.
     spec.add_exclude(bodyname1=f"plate/{index}", bodyname2=name)
-    spec.add_exclude(bodyname1="world", bodyname2=name)
+    spec.add_exclude(bodyname1=TABLE_BODY, bodyname2=name)
