@@ -155,9 +155,13 @@ def _load_clip(weights: str | None) -> tuple[Any, Any]:
     if weights is not None and Path(weights).is_dir():
         name, pretrained = f"local-dir:{weights}", None
     elif weights is not None and not Path(weights).is_file():
-        name, pretrained = f"hf-hub:{weights.removeprefix('hf-hub:')}", None
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", weights):
+            raise ConfigError(
+                f"language weights '{weights}': no such file or folder, and no name of a model on the hub"
+            )
+        name, pretrained = f"hf-hub:{weights}", None
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, device="cpu")
+        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True)
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(

@@ -239,6 +239,19 @@ def test_clip_refuses_a_text_that_it_would_have_to_cut(clip_folder: Path) -> Non
 def test_clip_weights_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"weights.*open_clip_config.json"):
         ClipEncoder(LanguageConfig(weights=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"weights.*absent.pt.*no such file"):
+        ClipEncoder(LanguageConfig(weights=str(tmp_path / "absent.pt")))
+
+
+@pytest.mark.usefixtures("open_clip")
+def test_clip_never_runs_on_random_weights(clip_folder: Path) -> None:
+    stored = clip_folder / "open_clip_model.safetensors"
+    hidden = stored.rename(clip_folder / "elsewhere")
+    try:
+        with pytest.raises(ConfigError, match="weights"):
+            ClipEncoder(clip_config(clip_folder))
+    finally:
+        hidden.rename(stored)
 
 
 def conditioner(state_width: int = 4, episode_length: int = 5) -> Conditioner:
