@@ -1,0 +1,154 @@
+"""Say what is in a store, and show it.
+
+python -m data.inspect STORE            for reading
+python -m data.inspect STORE --json     for programs
+python -m data.inspect STORE --video DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data.episode import SCHEMA, EpisodeInfo
+from data.store import Store
+from gnfactor.demonstration import Demonstration
+from gnfactor.errors import ConfigError, GNFactorError
+from gnfactor.video import Picture, caption, outlined, side_by_side, write_video
+
+_PICTURE_HEIGHT = 256
+_KEYFRAME_COLOUR = (255, 190, 0)
+_KEYFRAME_S = 0.7
+"""How long a video stands still at a keyframe."""
+_CAPTION_ROWS = 3
+
+
+def describe_json(episodes: Sequence[EpisodeInfo]) -> dict[str, Any]:
+    """The store's contents as plain values for JSON."""
+    return {
+        "schema": SCHEMA,
+        "episodes": [
+            {
+                "task": info.task,
+                "episode": info.name,
+                "variation": info.variation,
+                "seed": info.seed,
+                "frames": info.frames,
+                "keyframes": list(info.keyframes),
+                "instructions": list(info.instructions),
+                "cameras": list(info.cameras),
+                "image_sizes": {view.name: [view.width, view.height] for view in info.views},
+                "segmentation": [view.name for view in info.views if view.segmentation],
+                "renderer": info.renderer,
+            }
+            for info in episodes
+        ],
+    }
+
+
+def describe_text(path: Path, episodes: Sequence[EpisodeInfo]) -> str:
+    """The store's contents for people."""
+    tasks = [(task, list(group)) for task, group in groupby(sorted(episodes, key=_task), key=_task)]
+    lines = [f"{path}: schema version {SCHEMA}, {_count(tasks, 'task')}, {_count(episodes, 'episode')}"]
+    for task, group in tasks:
+        lines += ["", f"{task}: {_count(group, 'episode')}, {sum(info.frames for info in group)} frames"]
+        for info in group:
+            seed = "" if info.seed is None else f", seed {info.seed}"
+            sizes = sorted({f"{view.width}x{view.height}" for view in info.views})
+            lines += [
+                f"  {info.name}",
+                f"    variation {info.variation}{seed}; {info.frames} frames; keyframes {_words(info.keyframes)}",
+                f"    cameras {_words(info.cameras)}, {_words(sizes)} pixels, pictures by {info.renderer}",
+                f"    instructions: {' | '.join(info.instructions)}",
+            ]
+    return "\n".join(lines)
+
+
+def film(demonstration: Demonstration) -> Iterator[Picture]:
+    """Pictures of a video: all cameras in a row, the instruction below, a rest with a coloured frame at keyframes."""
+    fps = frames_per_second(demonstration)
+    count = len(demonstration.observations)
+    for frame, seen in enumerate(demonstration.observations):
+        row = side_by_side([view.rgb for view in seen.views.values()], _PICTURE_HEIGHT)
+        state = f"frame {frame} of {count} at {seen.time_s:.2f} s, {_words(seen.views)}"
+        repeats = 1
+        if frame in demonstration.keyframes:
+            number = demonstration.keyframes.index(frame) + 1
+            row = outlined(row, _KEYFRAME_COLOUR)
+            state = f"keyframe {number} of {len(demonstration.keyframes)}: {state}"
+            repeats = max(1, round(_KEYFRAME_S * fps))
+        text = [f"{demonstration.instructions[0]}  ({demonstration.task}, variation {demonstration.variation})", state]
+        picture = caption(row, text, rows=_CAPTION_ROWS)
+        for _ in range(repeats):
+            yield picture
+
+
+def frames_per_second(demonstration: Demonstration) -> float:
+    """Speed of the recording, but no more than 30 and no fewer than 2, as where only keyframes were kept."""
+    times = [seen.time_s for seen in demonstration.observations]
+    interval_s = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    return float(np.clip(1 / max(interval_s, 1e-3), 2, 30))
+
+
+def write_videos(store: Store, episodes: Sequence[EpisodeInfo], folder: Path, console: Console) -> None:
+    """One video for each episode, under the episode's name; shows progress."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        for info in progress.track(episodes, description="videos"):
+            demonstration = store.read(info.name)
+            path = folder / f"{info.name}.webm"
+            write_video(path, film(demonstration), frames_per_second(demonstration))
+
+
+def _task(info: EpisodeInfo) -> str:
+    return info.task
+
+
+def _words(values: Sequence[object] | Any) -> str:
+    return " ".join(str(value) for value in values)
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see `{self.prog} --help`")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status: 0 done, 2 wrong use or a damaged store."""
+    console = Console(stderr=True)
+    parser = _Parser(prog="python -m data.inspect", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--video", type=Path, metavar="DIR", help="write a video of each episode into this folder")
+    try:
+        given = parser.parse_args(arguments)
+        store = Store.open(cast("Path", given.store))
+        episodes = store.episodes()
+        print(json.dumps(describe_json(episodes), indent=1) if given.json else describe_text(store.path, episodes))
+        if given.video is not None:
+            write_videos(store, episodes, cast("Path", given.video), console)
+    except GNFactorError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
