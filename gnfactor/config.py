@@ -132,9 +132,16 @@ def load(args: Sequence[str]) -> Config:
     merged = OmegaConf.structured(Config)
     for file in files:
         merged = _merge(merged, _read(Path(file)), file)
-    for override in overrides:
-        merged = _merge(merged, _parse_override(override), "the command line")
-    return _instance(merged)
+    return _instance(_overridden(merged, overrides))
+
+
+def override(config: Config, overrides: Sequence[str]) -> Config:
+    """A configuration with some values changed by `key=value`.
+
+    Raises:
+        ConfigError: a key is unknown, a value has the wrong type or makes no sense.
+    """
+    return _instance(_overridden(OmegaConf.structured(config), overrides))
 
 
 def to_yaml(config: Config) -> str:
@@ -162,6 +169,12 @@ def config_hash(config: Config) -> str:
     """Twelve hexadecimal digits that are equal where two runs mean the same, wherever they happen."""
     tree = {key: value for key, value in asdict(config).items() if key not in _OF_THE_MACHINE}
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _overridden(tree: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    for text in overrides:
+        tree = _merge(tree, _parse_override(text), "the command line")
+    return tree
 
 
 def _read(path: Path) -> DictConfig:
