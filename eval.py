@@ -59,13 +59,11 @@ def _evaluate(args: Sequence[str]) -> None:
     overrides, run_dir = _overrides([arg for arg in args if _is_override(arg)])
 
     from gnfactor.checkpoint import read_config, select_checkpoint  # noqa: PLC0415 (a typo need not wait for torch)
-    from gnfactor.config import load  # noqa: PLC0415
+    from gnfactor.config import override  # noqa: PLC0415
     from gnfactor.examine import examine, with_trained_tasks  # noqa: PLC0415
 
-    newest = select_checkpoint(Path(paths[0]))
-    read_config(newest)  # refuses what a checkpoint must not hold, before it is merged with the overrides
-    config = load([str(newest / "config.yaml"), *overrides])
-    examine(Path(paths[0]), with_trained_tasks(config), run_dir)
+    trained = read_config(select_checkpoint(Path(paths[0])))
+    examine(Path(paths[0]), with_trained_tasks(override(trained, overrides)), run_dir)
 
 
 def _is_override(arg: str) -> bool:

@@ -18,7 +18,7 @@ from gnfactor.video import caption, outlined, write_video
 
 OnFrame = Callable[[UInt8[np.ndarray, "_ _ 3"]], None]
 
-_ROWS = 5
+_ROWS = 4
 _LAST_FRAME_S = 1.5
 _COLOURS = {True: (60, 180, 75), False: (200, 60, 50)}
 
@@ -30,7 +30,7 @@ class Film:
     path: Path
     """Ends in .webm."""
     camera: str = "front"
-    image_size: tuple[int, int] = (256, 256)
+    image_size: tuple[int, int] = (320, 320)
     """Width and height in pixels, of the film only: the policy sees what it always sees."""
     frequency_hz: float = 10.0
     """Pictures for each second of motion; the film plays at the speed of the motion."""

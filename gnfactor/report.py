@@ -150,7 +150,7 @@ def wilson(successes: int, episodes: int) -> Interval:
     rate, z2 = successes / episodes, _Z**2
     centre = (rate + z2 / (2 * episodes)) / (1 + z2 / episodes)
     half = _Z / (1 + z2 / episodes) * math.sqrt(rate * (1 - rate) / episodes + z2 / (4 * episodes**2))
-    return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+    return Interval(min(max(centre - half, 0.0), rate), max(min(centre + half, 1.0), rate))  # exact at 0 and 1
 
 
 def score(episodes: Sequence[EpisodeRecord]) -> Score:
