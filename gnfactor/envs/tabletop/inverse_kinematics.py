@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, inf
 
 import mujoco
 import numpy as np
@@ -51,7 +51,6 @@ class InverseKinematics:
         self._data = mujoco.MjData(self._model)
         self._site = self._model.site(TIP_SITE).id
         self._jacobian = np.zeros((6, self._model.nv))
-        self._error = np.zeros(6)
 
     def search(
         self,
@@ -64,15 +63,31 @@ class InverseKinematics:
 
         The first steps also drift towards `posture` as far as the pose leaves freedom.
         """
-        attempt = self._judge(world_from_gripper, np.clip(start, JOINT_LOWER, JOINT_UPPER))
-        for i in range(iterations):
-            if attempt.arrived:
+        model, data, jacobian = self._model, self._data, self._jacobian[:, :7]
+        error, quaternion, solution = np.empty(6), np.empty(4), np.empty(6)
+        joints, miss_m, miss_rad = np.clip(start, JOINT_LOWER, JOINT_UPPER), inf, inf
+        for i in range(iterations + 1):
+            # The arm's joints come first in this model, which holds nothing else.
+            data.qpos[:7] = joints
+            mujoco.mj_kinematics(model, data)
+            error[:3] = world_from_gripper[:3, 3] - data.site_xpos[self._site]
+            turn = world_from_gripper[:3, :3] @ data.site_xmat[self._site].reshape(3, 3).T
+            mujoco.mju_mat2Quat(quaternion, turn.ravel())
+            mujoco.mju_quat2Vel(error[3:], quaternion, 1.0)
+            miss_m, miss_rad = hypot(*error[:3].tolist()), hypot(*error[3:].tolist())
+            if i == iterations or (miss_m < _TOLERANCE_M and miss_rad < _TOLERANCE_RAD):
                 break
+            mujoco.mj_comPos(model, data)
+            mujoco.mj_jacSite(model, data, self._jacobian[:3], self._jacobian[3:], self._site)
             drifts = posture is not None and i < _POSTURE_ITERATIONS
-            step = self._step(_POSTURE_GAIN * (posture - attempt.joints) if drifts else _NO_DRIFT)
+            drift = _POSTURE_GAIN * (posture - joints) if drifts else _NO_DRIFT
+            normal = jacobian @ jacobian.T + _DAMPING
+            mujoco.mju_cholFactor(normal, 0.0)
+            mujoco.mju_cholSolve(solution, normal, error - jacobian @ drift)
+            step = drift + jacobian.T @ solution
             step *= min(1.0, _MAX_STEP / max(np.abs(step).max(), 1e-12))
-            attempt = self._judge(world_from_gripper, np.clip(attempt.joints + step, JOINT_LOWER, JOINT_UPPER))
-        return attempt
+            joints = np.minimum(np.maximum(joints + step, JOINT_LOWER), JOINT_UPPER)
+        return Attempt(joints, miss_m, miss_rad)
 
     def attempts(self, world_from_gripper: Float[np.ndarray, "4 4"], near: Float[np.ndarray, "7"]) -> Iterator[Attempt]:
         """Searches from `near`, from rest, and from places drawn by chance; all drift towards `near`."""
@@ -105,36 +120,12 @@ class InverseKinematics:
 
     def tip_pose(self, joints: Float[np.ndarray, "7"]) -> Float[np.ndarray, "4 4"]:
         """`world_from_gripper`, as `robot.forward_kinematics` but faster."""
-        self._set(joints)
+        self._data.qpos[:7] = joints
+        mujoco.mj_kinematics(self._model, self._data)
         pose = np.eye(4)
         pose[:3, :3] = self._data.site_xmat[self._site].reshape(3, 3)
         pose[:3, 3] = self._data.site_xpos[self._site]
         return pose
-
-    def _set(self, joints: Float[np.ndarray, "7"]) -> None:
-        # The arm's joints come first in this model, which holds nothing else.
-        self._data.qpos[:7] = joints
-        mujoco.mj_kinematics(self._model, self._data)
-
-    def _judge(self, world_from_gripper: Float[np.ndarray, "4 4"], joints: Float[np.ndarray, "7"]) -> Attempt:
-        """How far the joints' pose is from the wanted one; the state and the error stay for `_step`."""
-        self._set(joints)
-        present = self._data.site_xmat[self._site].reshape(3, 3)
-        self._error[:3] = world_from_gripper[:3, 3] - self._data.site_xpos[self._site]
-        self._error[3:] = _rotation_vector(world_from_gripper[:3, :3] @ present.T)
-        squares = self._error**2
-        return Attempt(joints, sqrt(squares[:3].sum()), sqrt(squares[3:].sum()))
-
-    def _step(self, drift: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
-        """Change of the joints against the last error, with as much of a drift as does not change the pose."""
-        mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
-        jacobian = self._jacobian[:, :7]
-        normal = jacobian @ jacobian.T + _DAMPING
-        mujoco.mju_cholFactor(normal, 0.0)
-        solution = np.empty(6)
-        mujoco.mju_cholSolve(solution, normal, self._error - jacobian @ drift)
-        return drift + jacobian.T @ solution
 
 
 def distinct_solutions(attempts: Iterator[Attempt]) -> Iterator[Float[np.ndarray, "7"]]:

@@ -65,7 +65,7 @@ def path_is_free(path: Path, is_free: IsFree) -> bool:
     return all(edge_is_free(first, second, is_free) for first, second in pairwise(path))
 
 
-def shorten(path: Path, is_free: IsFree, chance: np.random.Generator) -> Path:
+def shorten(path: Path, is_free: IsFree, chance: np.random.Generator) -> Float[np.ndarray, "fewer 7"]:
     """Replace detours by straight edges between points drawn along the path."""
     points = list(path)
     for _ in range(_SHORTCUTS):

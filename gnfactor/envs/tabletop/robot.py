@@ -237,7 +237,7 @@ def _add_finger(spec: mujoco.MjSpec, hand: mujoco.MjsBody, name: str, side: int)
     pad = _Block((0.0, side * 0.0075, 0.0405), (0.0105, 0.0075, 0.0135), _RUBBER)
     _add_parts(finger, (pad,), _FINGER_MASS / 2)
     finger.geoms[-1].condim = 4
-    finger.geoms[-1].friction = (1.5, 0.02, 0.0001)
+    finger.geoms[-1].friction = (1.0, 0.02, 0.0001)
     finger.add_joint(
         name=name,
         type=mujoco.mjtJoint.mjJNT_SLIDE,

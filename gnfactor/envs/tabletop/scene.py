@@ -36,6 +36,8 @@ def base_scene() -> mujoco.MjSpec:
     spec.option.enableflags |= int(mujoco.mjtEnableBit.mjENBL_SLEEP)
     # The stiffest contacts that the time step carries: grasped things creep in proportion to this time constant.
     spec.default.geom.solref = (2 * TIMESTEP_S, 1)
+    # Like wood on wood. With MuJoCo's own 1.0 a pushed block tips and jams between finger and table.
+    spec.default.geom.friction = (0.5, 0.005, 0.0001)
     spec.visual.headlight.ambient = (0.45, 0.45, 0.45)
     spec.visual.headlight.diffuse = (0.15, 0.15, 0.15)
     spec.visual.headlight.specular = (0, 0, 0)
