@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -38,6 +38,7 @@ class Waypoint:
     target: ArmTarget
 
 
+@runtime_checkable
 class Goal(Protocol):
     """Judges one episode, whose simulation it was given when it was made."""
 

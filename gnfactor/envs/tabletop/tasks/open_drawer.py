@@ -26,7 +26,7 @@ OPEN_M = 0.15
 """A drawer that has come out further than this is open."""
 
 # The chest's frame lies on the table below the middle of its front; x points into the chest, away from the robot.
-_REGION = Region(x_m=(0.32, 0.62), y_m=(-0.20, 0.20), max_yaw_deg=22)
+_REGION = Region(x_m=(0.32, 0.62), y_m=(-0.20, 0.20), max_yaw_deg=22.0)
 _WIDTH_M, _DEPTH_M, _BOARD_M = 0.30, 0.24, 0.012
 _PLINTH_M, _DRAWER_HEIGHT_M = 0.03, 0.12
 _TRAVEL_M = 0.21
@@ -77,9 +77,9 @@ class OpenDrawer(Task[Chest]):
         middle, side = _DEPTH_M / 2, (_WIDTH_M - _BOARD_M) / 2
         for y in (-side, side):
             add_box(chest, (middle, y, height / 2), (_DEPTH_M, _BOARD_M, height), _WOOD)
-        add_box(chest, (_DEPTH_M, 0, height / 2), (_BOARD_M, _WIDTH_M, height), _WOOD)
-        add_box(chest, (middle, 0, height + _BOARD_M / 2), (_DEPTH_M + _BOARD_M, _WIDTH_M, _BOARD_M), _WOOD)
-        add_box(chest, (middle, 0, _PLINTH_M / 2), (_DEPTH_M - 0.02, _WIDTH_M, _PLINTH_M), _WOOD)
+        add_box(chest, (_DEPTH_M, 0.0, height / 2), (_BOARD_M, _WIDTH_M, height), _WOOD)
+        add_box(chest, (middle, 0.0, height + _BOARD_M / 2), (_DEPTH_M + _BOARD_M, _WIDTH_M, _BOARD_M), _WOOD)
+        add_box(chest, (middle, 0.0, _PLINTH_M / 2), (_DEPTH_M - 0.02, _WIDTH_M, _PLINTH_M), _WOOD)
         for index in range(len(DRAWERS)):
             _add_drawer(spec, chest, index)
 
@@ -132,13 +132,13 @@ def _add_drawer(spec: mujoco.MjSpec, chest: mujoco.MjsBody, index: int) -> None:
     drawer = chest.add_body(name=name, pos=(0, 0, _handle_height_m(index)))
     width, depth, gap = _WIDTH_M - 2 * _BOARD_M - 0.006, _DEPTH_M - _BOARD_M - 0.004, 0.008
     height = _DRAWER_HEIGHT_M - gap
-    add_box(drawer, (-_BOARD_M / 2, 0, 0), (_BOARD_M, _WIDTH_M - 0.004, height), _FRONT)
+    add_box(drawer, (-_BOARD_M / 2, 0.0, 0.0), (_BOARD_M, _WIDTH_M - 0.004, height), _FRONT)
     inner, floor = height * 0.7, -height / 2 + _BOARD_M / 2
     for y in (-(width - _BOARD_M) / 2, (width - _BOARD_M) / 2):
         add_box(drawer, (depth / 2, y, (inner - height) / 2), (depth, _BOARD_M, inner), _FRONT)
-    add_box(drawer, (depth - _BOARD_M / 2, 0, (inner - height) / 2), (_BOARD_M, width, inner), _FRONT)
-    add_box(drawer, (depth / 2, 0, floor), (depth, width, _BOARD_M), _FRONT)
-    bar = add_box(drawer, (-_BOARD_M - _HANDLE_STAND_OFF_M, 0, 0), _HANDLE_SIZE_M, _METAL, name=name)
+    add_box(drawer, (depth - _BOARD_M / 2, 0.0, (inner - height) / 2), (_BOARD_M, width, inner), _FRONT)
+    add_box(drawer, (depth / 2, 0.0, floor), (depth, width, _BOARD_M), _FRONT)
+    bar = add_box(drawer, (-_BOARD_M - _HANDLE_STAND_OFF_M, 0.0, 0.0), _HANDLE_SIZE_M, _METAL, name=name)
     bar.friction = (1.5, 0.02, 0.0001)
     thick, _, tall = _HANDLE_SIZE_M
     for z in (-(tall - thick) / 2, (tall - thick) / 2):

@@ -28,7 +28,7 @@ PRESSED_M = 0.003
 """A cap that has gone down further than this is pressed, for good."""
 PRESSED_RGB: Rgb = (0.10, 0.95, 0.15)
 
-_REGION = Region(x_m=(0.08, 0.40), y_m=(-0.22, 0.22), max_yaw_deg=0)
+_REGION = Region(x_m=(0.08, 0.40), y_m=(-0.22, 0.22), max_yaw_deg=0.0)
 _APART_M = 0.15
 _PLATE_M, _PLATE_HEIGHT_M = 0.10, 0.012
 _CAP_RADIUS_M, _CAP_HEIGHT_M, _CAP_TRAVEL_M = 0.026, 0.042, 0.03
@@ -102,7 +102,7 @@ class PushButtons(Task[Buttons]):
     def build(self, layout: Buttons, spec: mujoco.MjSpec) -> None:
         for index, (place, color) in enumerate(zip(layout.places, layout.colors, strict=True)):
             plate = stand(spec, f"plate/{index}", place)
-            add_box(plate, (0, 0, _PLATE_HEIGHT_M / 2), (_PLATE_M, _PLATE_M, _PLATE_HEIGHT_M), COLORS[color])
+            add_box(plate, (0.0, 0.0, _PLATE_HEIGHT_M / 2), (_PLATE_M, _PLATE_M, _PLATE_HEIGHT_M), COLORS[color])
             _add_cap(spec, plate, index)
 
     def goal(self, layout: Buttons, model: mujoco.MjModel, data: mujoco.MjData) -> Goal:

@@ -34,7 +34,7 @@ BLOCK = "block"
 TARGET_M = 0.12
 """Edge of a target; the block's centre has to come to lie on it."""
 
-_REGION = Region(x_m=(0.20, 0.40), y_m=(-0.15, 0.15), max_yaw_deg=45)
+_REGION = Region(x_m=(0.20, 0.40), y_m=(-0.15, 0.15), max_yaw_deg=45.0)
 _DISTANCE_M = 0.16
 """From the middle of the layout to the middle of a target."""
 _BLOCK_M, _BLOCK_HEIGHT_M = 0.07, 0.05
@@ -83,7 +83,7 @@ class SlideBlockToColorTarget(Task[Layout]):
         mat = stand(spec, "targets", layout.place)
         for index, color in enumerate(TARGETS.values()):
             x, y = _DISTANCE_M * _direction(index)
-            add_box(mat, (x, y, 0), (TARGET_M, TARGET_M, 0.002), color, solid=False)
+            add_box(mat, (x, y, 0.0), (TARGET_M, TARGET_M, 0.002), color, solid=False)
         block = stand(spec, BLOCK, layout.block)
         block.add_freejoint()
         box = add_box(
