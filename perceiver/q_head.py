@@ -173,7 +173,7 @@ class QHead(nn.Module):
         decoded = self.decode(volume, cells, condition)
         translation = self.score(decoded)
         if self.config.pool == "global":
-            features = torch.cat((pool_volume(volume), pool(cells), pool(decoded)), 1)
+            features = torch.cat((pool_volume(volume), pool(cells), pool_volume(Volume(decoded))), 1)
         else:
             voxel = best_voxel(translation) if at is None else at
             features = self.look(volume, decoded, patches, cells, voxel, state, condition)
@@ -284,17 +284,19 @@ def crop(
 
 
 def pool_volume(volume: Volume) -> Float[Tensor, "batch four_channels"]:
-    """`pool` of the expanded volume; a large one is expanded a few channels at a time."""
-    voxels = volume.features[:, 0].numel()
-    step = max(1, POOL_AT_ONCE // voxels)
+    """`pool` of the expanded volume, in fp32; a large one is expanded a few channels at a time."""
+    step = max(1, POOL_AT_ONCE // volume.features[:, 0].numel())
+
+    def pool_channels(start: int, features: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            part = Volume(features.float(), weight, bias).expand_channels(start, start + step)
+            return pool(part)
+
+    parameters = volume.features, volume.weight, volume.bias
     if step >= volume.channels:
-        return pool(volume.expand())
-
-    def pool_channels(features: Tensor, weight: Tensor | None, bias: Tensor | None, start: int) -> Tensor:
-        return pool(Volume(features, weight, bias).expand_channels(start, min(start + step, volume.channels)))
-
-    parts = [
-        checkpoint(pool_channels, volume.features, volume.weight, volume.bias, start, use_reentrant=False)
+        return pool_channels(0, *parameters)
+    parts: list[Tensor] = [
+        checkpoint(pool_channels, start, *parameters, use_reentrant=False)  # pyright: ignore[reportAssignmentType]
         for start in range(0, volume.channels, step)
     ]
     triplets, maxima = zip(*(part.tensor_split([3 * part.shape[1] // 4], 1) for part in parts), strict=True)

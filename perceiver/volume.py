@@ -51,5 +51,6 @@ class Volume:
         """
         if self.weight is None or self.bias is None:
             return kernel, kernel.new_zeros(kernel.shape[0])
-        folded = torch.einsum("ocxyz,cr->orxyz", kernel, self.weight)
-        return folded, kernel.sum((2, 3, 4)) @ self.bias
+        with torch.autocast(kernel.device.type, enabled=False):  # the convolution rounds once, not twice
+            folded = torch.einsum("ocxyz,cr->orxyz", kernel, self.weight)
+            return folded, kernel.sum((2, 3, 4)) @ self.bias
