@@ -122,5 +122,5 @@ def _first(
 
 
 def _uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Numbers from 0 to 1 of `like`'s kind; drawn on the generator's device, so that a seed means the same anywhere."""
+    """Numbers from 0 to 1 of `like`'s kind; those of a CPU generator are the same wherever the batch is."""
     return torch.rand(tuple(shape), generator=generator, device=generator.device).to(like, non_blocking=True)
