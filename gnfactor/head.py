@@ -154,6 +154,6 @@ class VoxelHead(nn.Module):
 
 def actions_from(targets: Targets) -> list[Action]:
     """Chosen keyframes as the actions an environment takes."""
-    poses = targets.world_from_gripper.double().cpu().numpy()
+    poses = targets.world_from_gripper.detach().double().cpu().numpy()
     choices = zip(poses, targets.gripper_open.tolist(), targets.ignore_collisions.tolist(), strict=True)
     return [Action({ARM: ArmTarget(pose, gripper_open, ignore)}) for pose, gripper_open, ignore in choices]
