@@ -100,6 +100,11 @@ class TabletopEnv:
         return self._running.stage.rejected
 
     @property
+    def layout(self) -> Any:
+        """What its task drew for the present scene."""
+        return self._running.stage.layout
+
+    @property
     def model(self) -> mujoco.MjModel:
         """MuJoCo's model of the present scene."""
         return self._running.stage.model

@@ -39,25 +39,23 @@ _CAP_RGB: Rgb = (0.90, 0.05, 0.05)
 
 
 def _deal_colors() -> tuple[tuple[str, ...], ...]:
-    """Colours to be pushed in each variation, 1, 2 or 3 of them, dealt from shuffled decks of all plate colours.
+    """Colours to be pushed in each of 50 variations, 1, 2 or 3 of them, dealt from shuffled decks of all plate colours.
 
-    Dealing makes each colour turn up equally often over all variations, give or take one. The standard library's
-    generator is used since its shuffles are the same in every version.
+    Dealing makes each colour turn up equally often over all variations, give or take one; single colours are dealt
+    first, so that none comes twice. The standard library's generator is used since its shuffles never change.
     """
     shuffle = random.Random(2023).shuffle  # noqa: S311 (a fixed list, no secret)
+    counts = [1 + variation % BUTTONS for variation in range(50)]
+    dealt: dict[int, tuple[str, ...]] = {}
     deck: list[str] = []
-    dealt: list[tuple[str, ...]] = []
-    for variation in range(50):
-        count = 1 + variation % BUTTONS
+    for variation in sorted(range(len(counts)), key=counts.__getitem__):
+        count = counts[variation]
         if len(deck) < count:
             fresh = [color for color in PLATE_COLORS if color not in deck]
             shuffle(fresh)
-            late = deck[:]  # colours that are both left over and in the next deck come last in it
-            shuffle(late)
-            deck = deck + fresh + late
-        dealt.append(tuple(deck[:count]))
-        deck = deck[count:]
-    return tuple(dealt)
+            deck = deck + fresh + deck  # what is left over comes last in the next deck
+        dealt[variation], deck = tuple(deck[:count]), deck[count:]
+    return tuple(dealt[variation] for variation in range(len(counts)))
 
 
 COLORS_TO_PUSH = _deal_colors()

@@ -88,7 +88,7 @@ class SlideBlockToColorTarget(Task[Layout]):
         block.add_freejoint()
         box = add_box(
             block,
-            (0, 0, _BLOCK_HEIGHT_M / 2),
+            (0.0, 0.0, _BLOCK_HEIGHT_M / 2),
             (_BLOCK_M, _BLOCK_M, _BLOCK_HEIGHT_M),
             _BLOCK_RGB,
             name=BLOCK,
