@@ -203,6 +203,7 @@ def test_move_to_arrives_and_comes_to_rest(target: np.ndarray, ignore_collisions
     [
         (pointing_down(0.3, 0.0, 0.74), True, "outside the workspace: z = 0.740"),
         (pointing_down(0.3, 0.6, 0.9), False, "outside the workspace: y"),
+        (np.full((4, 4), np.nan), True, "not finite"),
         (pointing_down(0.68, 0.45, 1.4), True, "cannot reach"),
         (pointing_down(0.68, 0.45, 1.4), False, "cannot reach"),
         (pointing_down(0.3, 0.0, 0.85), False, "in collision: .* mm inside wall_body"),
@@ -218,7 +219,7 @@ def test_what_cannot_be_done_is_refused_with_a_reason_and_moves_nothing(
     assert motion.refused is not None
     assert np.array_equal(before, room.data.qpos)
     assert room.steps == 0
-    assert room.mover.can_reach(target, ignore_collisions) == motion.refused
+    assert room.mover.refusal(target, ignore_collisions) == motion.refused
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(motion.refused)
 
@@ -298,7 +299,7 @@ def test_a_contact_may_be_left_but_not_deepened() -> None:
     assert room.mover.move_to(pointing_down(x, y, 0.83), False).reached
     room.mover.move_to(pressing, True)
     assert "bar" in room.touched
-    assert "collision" in str(room.mover.can_reach(pointing_down(x, y, 0.77), False))
+    assert "collision" in str(room.mover.refusal(pointing_down(x, y, 0.77), False))
     assert room.mover.move_to(pointing_down(x, y, 0.95), False).reached
 
 

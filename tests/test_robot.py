@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from gnfactor.envs.tabletop import robot
 from gnfactor.envs.tabletop.arm import Arm
 from gnfactor.envs.tabletop.scene import base_scene
+from gnfactor.errors import MissingExtraError
 from gnfactor.geometry import rotation_angle_deg, rotation_from_quaternion
 
 joint_fractions = st.lists(st.floats(0, 1), min_size=7, max_size=7).map(np.array)
@@ -155,3 +158,10 @@ def test_hand_folded_onto_the_base_is_a_contact() -> None:
     mujoco.mj_kinematics(model, data)
     mujoco.mj_collision(model, data)
     assert data.ncon > 0
+
+
+def test_without_mujoco_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    monkeypatch.delitem(sys.modules, "gnfactor.envs.tabletop")
+    with pytest.raises(MissingExtraError, match=r"gnfactor\[sim\]"):
+        importlib.import_module("gnfactor.envs.tabletop")

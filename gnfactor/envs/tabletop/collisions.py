@@ -81,7 +81,7 @@ class CollisionChecker:
         if not data.ncon:
             return depths
         for (first, second), distance in zip(data.contact.geom.tolist(), data.contact.dist.tolist(), strict=True):
-            if first not in self._arm_geoms:
+            if first not in self._arm_geoms and first not in self._held_geoms:
                 first, second = second, first
             if distance < 0 and not self._is_grip(first, second):
                 depths[first, second] = max(-distance, depths.get((first, second), 0.0))

@@ -100,7 +100,7 @@ class Mover:
         self._follow(time_path(path, self._model.opt.timestep, tips, speed))
         return self._outcome(world_from_gripper)
 
-    def can_reach(self, world_from_gripper: Float[np.ndarray, "4 4"], ignore_collisions: bool) -> str | None:
+    def refusal(self, world_from_gripper: Float[np.ndarray, "4 4"], ignore_collisions: bool) -> str | None:
         """Why `move_to` would refuse from the present state, or None; nothing moves."""
         path = self._path_to(world_from_gripper, ignore_collisions)
         return path if isinstance(path, str) else None
@@ -122,9 +122,8 @@ class Mover:
                 self._grasp.take(self._data)
         for _ in range(int(_GRIP_S / self._model.opt.timestep)):
             self._step()
-            if not open and not self._grasp.take(self._data):
-                continue
-            if np.abs(self._data.qvel[self._arm.finger_dofs]).max() < _STILL:
+            done = open or self._grasp.take(self._data)
+            if done and np.abs(self._data.qvel[self._arm.finger_dofs]).max() < _STILL:
                 break
 
     def hold(self) -> None:
@@ -144,6 +143,8 @@ class Mover:
         self, world_from_gripper: Float[np.ndarray, "4 4"], ignore_collisions: bool
     ) -> Float[np.ndarray, "points 7"] | str:
         """A joint path from the present posture, or why there is none."""
+        if not np.isfinite(world_from_gripper).all():
+            return "the target is not a pose: it has entries that are not finite"
         outside = _outside_workspace(world_from_gripper[:3, 3])
         if outside is not None:
             return outside
