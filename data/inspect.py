@@ -25,11 +25,12 @@ from gnfactor.demonstration import Demonstration
 from gnfactor.errors import ConfigError, GNFactorError
 from gnfactor.video import Picture, caption, outlined, side_by_side, write_video
 
-_PICTURE_HEIGHT = 256
+_LEAST_WIDTH = 640
+"""Videos of few or small pictures are enlarged to about this width, so that the words have room."""
 _KEYFRAME_COLOUR = (255, 190, 0)
 _KEYFRAME_S = 0.7
 """How long a video stands still at a keyframe."""
-_CAPTION_ROWS = 3
+_CAPTION_ROWS = 4
 
 
 def describe_json(episodes: Sequence[EpisodeInfo]) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def film(demonstration: Demonstration) -> Iterator[Picture]:
     fps = frames_per_second(demonstration)
     count = len(demonstration.observations)
     for frame, seen in enumerate(demonstration.observations):
-        row = side_by_side([view.rgb for view in seen.views.values()], _PICTURE_HEIGHT)
+        row = _row([view.rgb for view in seen.views.values()])
         state = f"frame {frame} of {count} at {seen.time_s:.2f} s, {_words(seen.views)}"
         repeats = 1
         if frame in demonstration.keyframes:
@@ -107,6 +108,13 @@ def write_videos(store: Store, episodes: Sequence[EpisodeInfo], folder: Path, co
             demonstration = store.read(info.name)
             path = folder / f"{info.name}.webm"
             write_video(path, film(demonstration), frames_per_second(demonstration))
+
+
+def _row(pictures: Sequence[Picture]) -> Picture:
+    """Pictures in a row, enlarged by a whole number where they are small."""
+    height = max(picture.shape[0] for picture in pictures)
+    width = sum(picture.shape[1] * height // picture.shape[0] for picture in pictures)
+    return side_by_side(pictures, height * -(-_LEAST_WIDTH // width))
 
 
 def _task(info: EpisodeInfo) -> str:

@@ -2,11 +2,13 @@
 
 A pickle is a program. This reader follows it with a table of the few names that RLBench's recordings use, each
 answered by a stand-in of ours, not by the class or function it names: not even NumPy's own, whose state could be
-forged to point into memory. Any other name is refused. A pickle made to fill the memory is not recognised.
+forged to point into memory. Any other name is refused. A pickle made to fill the memory is not recognised as such,
+only what a damaged byte can do of that kind is harmless.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from collections.abc import Callable, Mapping
@@ -27,8 +29,7 @@ def load_pickle(path: Path) -> object:
         DataError: the file is absent or damaged, or names something that is not on the list.
     """
     try:
-        with path.open("rb") as file:
-            return _Reader(file, path).load()
+        return _Reader(io.BytesIO(path.read_bytes())).load()
     except (_RefusedError, OSError) as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # a damaged pickle fails in any way, since any byte may be an instruction
@@ -60,17 +61,14 @@ class _RefusedError(Exception):
     """A name that is not on the list."""
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, file: Any, path: Path) -> None:
-        super().__init__(file)
-        self._path = path
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
+# The unpickler in Python, since the one in C makes room for as many objects as a damaged number says, up to gigabytes.
+class _Reader(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
+    def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ALLOWED[module_name, global_name]
+            return _ALLOWED[module, name]
         except KeyError:
             raise _RefusedError(
-                f"it asks for '{module_name}.{global_name}', which recordings of RLBench do not need, so it was not "
+                f"it asks for '{module}.{name}', which recordings of RLBench do not need, so it was not "
                 f"read and nothing in it was executed; do not trust where this file came from"
             ) from None
 
@@ -140,6 +138,10 @@ def _encode(text: object, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
 def _no_array(*_: object) -> NoReturn:
     raise TypeError("an array is made in an unknown way")
 
@@ -149,7 +151,8 @@ _ALLOWED: dict[tuple[str, str], object] = {
     ("rlbench.backend.observation", "Observation"): RecordedFrame,
     ("numpy", "ndarray"): _Call(_no_array),  # only ever an argument of _reconstruct
     ("numpy", "dtype"): _Type,
-    ("_codecs", "encode"): _Call(_encode),  # protocol 2 keeps bytes as text
+    ("_codecs", "encode"): _Call(_encode),  # protocol 2 keeps bytes as text,
+    ("__builtin__", "bytes"): _Call(_no_bytes),  # and the content of an empty array so
 }
 for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
     _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Call(_reconstruct)
