@@ -4,9 +4,11 @@ It needs the extra `sim` and nothing else: no graphics library, no display. Fram
 an action are RLBench's, so that one configuration trains on either.
 """
 
+from importlib import import_module
+
 from gnfactor.errors import MissingExtraError
 
 try:
-    import mujoco as _mujoco  # noqa: F401 (every module of this package needs it)
+    import_module("mujoco")
 except ImportError as error:
     raise MissingExtraError("mujoco", "pip install gnfactor[sim]") from error
