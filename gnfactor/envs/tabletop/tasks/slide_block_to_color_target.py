@@ -105,7 +105,7 @@ class SlideBlockToColorTarget(Task[Layout]):
             x, y, _, _ = target_from_world @ (*data.geom_xpos[block], 1.0)
             # Not by contacts: MuJoCo lists none for a block that has come to rest.
             above_m = mujoco.mj_geomDistance(model, data, table, block, 2 * _TOUCHING_M, None)
-            return max(abs(x), abs(y)) < TARGET_M / 2 and above_m < _TOUCHING_M
+            return bool(max(abs(x), abs(y)) < TARGET_M / 2 and above_m < _TOUCHING_M)
 
         return Momentary(lies_on_target)
 
