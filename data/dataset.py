@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -207,9 +207,15 @@ def _read(store: Store, info: EpisodeInfo, pairs: Sequence[Pair], cameras: Seque
     part = store.read(info.name, frames, cameras)
     return Moments(
         info=info,
-        observations=dict(zip(frames, part.observations, strict=True)),
+        observations={frame: _without_labels(seen) for frame, seen in zip(frames, part.observations, strict=True)},
         ignore_collisions=dict(zip(frames, part.ignore_collisions, strict=True)),
     )
+
+
+def _without_labels(observation: Observation) -> Observation:
+    """The same moment without labels per pixel, which training never uses and which are as large as the depth."""
+    views = {name: replace(view, segmentation=None) for name, view in observation.views.items()}
+    return replace(observation, views=views)
 
 
 def _by_label(info: EpisodeInfo) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]]]:

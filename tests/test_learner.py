@@ -121,7 +121,7 @@ def test_a_run_can_be_prolonged(config: Config) -> None:
 def test_a_run_is_continued_only_when_asked_and_only_with_the_same_policy(config: Config) -> None:
     assert resume_point(replace(config, resume=True)) is None
     train(config)
-    with pytest.raises(ConfigError, match="already holds a run .*resume=true"):
+    with pytest.raises(ConfigError, match=r"already holds a run .*resume=true"):
         train(config)
     with pytest.raises(CheckpointError, match=r"optim\.lr was"):
         train(replace(config, resume=True, optim=replace(config.optim, lr=1.0)))
