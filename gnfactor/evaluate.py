@@ -287,7 +287,7 @@ def _run(
         done += 1
         successes += episode.success is True and job.control is None
         bar.update(line, completed=done, successes=successes)
-        if bar.disable and (done == len(jobs) or done % max(1, len(jobs) // 10) == 0):
+        if bar.disable and (done == len(jobs) or done % -(-len(jobs) // 10) == 0):
             left_s = (time.monotonic() - started_s) / done * (len(jobs) - done)
             console.print(f"{title}: {done}/{len(jobs)} episodes, {left_s:.0f} s left", highlight=False)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 
+from gnfactor import __version__
+
 SCHEMA = 1
 """Version of the report's JSON form; it changes whenever a key changes its meaning or goes."""
 
@@ -17,7 +19,7 @@ WILSON = "95% Wilson score interval"
 MEAN_INTERVAL = "95% Wilson score interval of all episodes together, a little too wide where tasks differ"
 
 _Z = 1.959963984540054  # standard normal quantile of 97.5%
-_PACKAGES = ("gnfactor", "torch", "numpy", "mujoco", "scipy")
+_PACKAGES = ("torch", "numpy", "mujoco", "scipy")
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def this_machine(device: str) -> Machine:
         cores=len(os.sched_getaffinity(0)),
         device=device,
         python=platform.python_version(),
-        packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        packages={"gnfactor": __version__, **{name: found for name in _PACKAGES if (found := _version(name))}},
     )
 
 

@@ -188,15 +188,15 @@ class _Worker:
             self._process.join()
 
     def _post_mortem(self) -> str:
-        self.connection.close()
-        self._process.join(5)
-        if self._process.is_alive():
+        self._process.join(5)  # a dead process takes a moment to be gone; a silent one does not go by itself
+        silent = self._process.is_alive()
+        if silent:
             self._process.kill()
             self._process.join()
-            return "the environment's process fell silent and was ended"
+        self.connection.close()
         code = self._process.exitcode or 0
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
-        return f"the environment's process ended {how}"
+        return f"the environment's process {'fell silent and was ended' if silent else f'ended {how}'}"
 
 
 def _hear(crew: Sequence[_Worker], silence_s: float) -> list[tuple[_Worker, Any]]:
@@ -243,10 +243,13 @@ class _Asking:
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
+        self.asked = 0
+        self.instruction = ""
 
     def act(self, observations: Sequence[Observation], instructions: Sequence[str]) -> list[Action]:
         actions: list[Action] = []
         for observation, instruction in zip(observations, instructions, strict=True):
+            self.asked, self.instruction = self.asked + 1, instruction
             self._connection.send(_Question(observation, instruction))
             answer = self._connection.recv()
             if isinstance(answer, ObservationError):
@@ -281,7 +284,7 @@ def _work(connection: Connection[Any, Any], venue: Venue) -> None:
             env.close()
 
 
-def _perform(env: Env, venue: Venue, policy: Policy, job: Job) -> Episode:
+def _perform(env: Env, venue: Venue, policy: _Asking, job: Job) -> Episode:
     world = env if job.control is None else CONTROLS[job.control](env, venue.variation_counts)
     try:
         if job.film is None:
@@ -290,4 +293,4 @@ def _perform(env: Env, venue: Venue, policy: Policy, job: Job) -> Episode:
     except (EOFError, BrokenPipeError, ConfigError, MissingExtraError):
         raise
     except Exception as error:
-        return crashed(job.scene, "", 0, describe(error))
+        return crashed(job.scene, policy.instruction, policy.asked, describe(error))

@@ -213,6 +213,7 @@ def test_an_observation_that_cannot_be_used_spoils_its_own_episode_only() -> Non
     episodes = serve(jobs_for(3), venue(), Picky(), processes=3)
     assert [episode.success for episode in episodes] == [True, False, True]
     assert episodes[1].reason == "the gripper's pose is not finite"
+    assert (episodes[1].instruction, episodes[1].steps) == ("tap the green disc", 1)
 
 
 def test_the_policy_hears_of_every_new_episode() -> None:
