@@ -101,14 +101,21 @@ def upsample_convolve(
     scale: int,
 ) -> Float[Tensor, "batch outputs sx sy sz"]:
     """Trilinear upsampling by `scale` (cell-centred), replicate padding and a convolution with an odd kernel."""
-    name = choose_upsampling(weight.shape[1], weight.shape[0], weight.shape[-1], scale, x.device)
-    return UPSAMPLE_CONVOLVE[name](x, weight, bias, scale)
+    cells = x.shape[0] * x.shape[2:].numel()
+    return UPSAMPLE_CONVOLVE[choose_upsampling(weight.shape[-1], scale, cells)](x, weight, bias, scale)
 
 
-def choose_upsampling(inputs: int, outputs: int, kernel: int, scale: int, device: torch.device) -> str:
-    """Name of the implementation to use; see tests/benchmarks/upsample.py for where the rule comes from."""
-    del inputs, outputs, scale, device
-    return "pointwise" if kernel == 1 else "fast"
+def choose_upsampling(kernel: int, scale: int, cells: int) -> str:
+    """Name of the implementation to use for a kernel, a scale and low-resolution voxels in the whole batch.
+
+    Counts multiplications per voxel and channel pair: kernel^3 in the reference, taps^3 in the poly-phase form, which
+    is half as efficient and first contracts its weights, at the price of about 150 more cells
+    (tests/benchmarks/results/upsample.json, one CPU; an NVIDIA GPU has not been measured yet).
+    """
+    if kernel == 1:
+        return "pointwise"
+    taps = upsampling_stencil(scale, kernel).shape[-1]
+    return "fast" if kernel**3 * cells > 2 * taps**3 * (cells + 150) else "reference"
 
 
 def upsample_convolve_reference(x: Tensor, weight: Tensor, bias: Tensor, scale: int) -> Tensor:

@@ -50,7 +50,9 @@ class QHeadConfig:
     upsample_kernel: int = 5
     """Kernel of the decoder's convolution after upsampling; 1 is by far the cheapest."""
     final_kernel: int = 3
-    """Kernel of the last convolution before the translation's, which always has 3."""
+    """Kernel of the last convolution before the translation's."""
+    translation_kernel: int = 3
+    """Kernel of the convolution that gives the voxels' logits."""
 
     @property
     def voxels_width(self) -> int:
@@ -64,7 +66,7 @@ class QHeadConfig:
         for name in ("width", "patch", "voxels_width", "rotation_bins", "state_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"q_head.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("widen_kernel", "upsample_kernel", "final_kernel"):
+        for name in ("widen_kernel", "upsample_kernel", "final_kernel", "translation_kernel"):
             if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
                 raise ValueError(f"q_head.{name} is {getattr(self, name)}; it must be odd")
         if not self.hidden or min(self.hidden) < 1:
@@ -132,7 +134,7 @@ class QHead(nn.Module):
         self.upsample = Convolution(width, voxel_width, config.upsample_kernel)
         self.final = Convolution(voxel_width + channels * config.skip, voxel_width, config.final_kernel)
         self.final_film = FiLM(condition_width, voxel_width) if config.condition else None
-        self.translation = Convolution(voxel_width, 1, 3, activated=False)
+        self.translation = Convolution(voxel_width, 1, config.translation_kernel, activated=False)
         if config.pool == "global":
             groups = (4 * channels, 8 * width, 4 * voxel_width)
             self.group_norms = nn.ModuleList()
