@@ -106,6 +106,8 @@ def write_recording(
             (folder / f"{camera}_{kind}").mkdir()
             for frame in range(len(flags)):
                 pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+                if kind == "mask":
+                    pixels[..., 2] = 0  # handles of objects stay below 2^16 in practice
                 Image.fromarray(pixels).save(folder / f"{camera}_{kind}" / f"{frame}.png")
 
 

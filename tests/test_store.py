@@ -24,7 +24,7 @@ from gnfactor.errors import DataError
 from gnfactor.scene import Observation, View
 
 SLOW_DISK = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
 
@@ -280,7 +280,7 @@ def test_killed_writers_leave_a_store_that_opens_and_continues(tmp_path: Path) -
     rng = np.random.default_rng(0)
     whole = made_up(16, {"front": (64, 64)}, (15,))
     remnants = 0
-    for _ in range(4):
+    for _ in range(3):
         writers = [start_writer(tmp_path, letter) for letter in "ab"]
         time.sleep(rng.uniform(0.1, 0.6))
         for writer in writers:
