@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from gnfactor.errors import ConfigError, GNFactorError
@@ -62,8 +63,20 @@ def _evaluate(args: Sequence[str]) -> None:
     from gnfactor.config import override  # noqa: PLC0415
     from gnfactor.examine import examine, with_trained_tasks  # noqa: PLC0415
 
-    trained = read_config(select_checkpoint(Path(paths[0])))
-    examine(Path(paths[0]), with_trained_tasks(override(trained, overrides)), run_dir)
+    config = override(read_config(select_checkpoint(Path(paths[0]))), overrides)
+    evaluation = with_trained_tasks(config)
+    if evaluation.tasks is None and config.data.store is not None:  # it was trained on every task of its store
+        evaluation = replace(evaluation, tasks=_tasks_in(Path(config.data.store)))
+    examine(Path(paths[0]), evaluation, run_dir)
+
+
+def _tasks_in(store: Path) -> tuple[str, ...] | None:
+    """Tasks of a store, or None where there is none to look into."""
+    if not store.is_dir() or find_spec("zarr") is None:
+        return None
+    from data.store import Store  # noqa: PLC0415 (most evaluations need no store)
+
+    return tuple(sorted({episode.task for episode in Store.open(store).episodes()}))
 
 
 def _is_override(arg: str) -> bool:

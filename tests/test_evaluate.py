@@ -23,6 +23,7 @@ from gnfactor.evaluate import EvaluateConfig, Eyes, evaluate, evaluation_scenes
 from gnfactor.model import Policy
 from gnfactor.report import Report
 from tests.fake_env import TASKS, FakeEnv, PointPolicy
+from tests.synthetic import make_store
 
 EYES = Eyes(("overhead",), (32, 32))
 QUIET = Console(quiet=True)
@@ -227,6 +228,18 @@ def test_eval_explains_a_mistake_in_one_line_and_exits_with_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert said in line
+
+
+def test_eval_takes_the_tasks_of_the_store_where_training_named_none(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store(tmp_path / "store", episodes=1, tasks=("lift",))
+    config = settings_of.override(settings_of.load([str(trained / "tiny.yaml")]), ["data.tasks=null"])
+    config = replace(config, data=replace(config.data, store=str(store)))
+    info = CheckpointInfo(step=1, instructions=(), averaged=False, validation=None)
+    write_checkpoint(tmp_path / "step=1", config, info, Policy(config.policy).state_dict(), {})
+    assert door.main([str(tmp_path / "step=1")]) == 2
+    assert "names 'lift'; known are: open_drawer" in capsys.readouterr().err
 
 
 def test_eval_without_a_checkpoint_there_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnfactor.actions import Action
+from gnfactor.actions import Action, ArmTarget
 from gnfactor.controls import EmptyScene, OtherInstruction
+from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import Scene, SeededScene, Start, Step
 from gnfactor.errors import ConfigError, MissingExtraError, ObservationError, SceneError
-from gnfactor.film import Film, outcome
+from gnfactor.film import Film, film, outcome
 from gnfactor.rollout import Episode, rollout
-from gnfactor.scene import Observation
+from gnfactor.scene import ARM, Observation
 from gnfactor.serving import Job, Venue, serve
 from tests.fake_env import TASKS, FakeEnv, PointPolicy, go_to
 
@@ -251,3 +252,38 @@ def test_outcomes_are_told_in_words() -> None:
     assert outcome(Episode(SCENE, "", True, 1, "success")) == "success after 1 action"
     assert outcome(Episode(SCENE, "", False, 25, "max_steps")) == "no success in 25 actions"
     assert outcome(Episode(SCENE, "", False, 2, "refused", "too far")) == "failed: action 2 was refused: too far"
+
+
+class Replay:
+    """Goes where a demonstration went."""
+
+    def __init__(self, demonstration: Demonstration) -> None:
+        self._demonstration = demonstration
+
+    def act(self, observations: Sequence[Observation], instructions: Sequence[str]) -> list[Action]:
+        return [self._action(self._demonstration.keyframes[observation.step]) for observation in observations]
+
+    def reset(self, index: int) -> None:
+        pass
+
+    def _action(self, frame: int) -> Action:
+        arm = self._demonstration.observations[frame].arms[ARM]
+        ignoring = self._demonstration.ignore_collisions[frame]
+        return Action({ARM: ArmTarget(arm.world_from_gripper, arm.gripper_open, ignoring)})
+
+
+def test_a_demonstration_of_the_tabletop_replayed_in_its_scene_succeeds_watched_or_not(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco", exc_type=ImportError)
+    from gnfactor.envs.tabletop.world import TabletopEnv
+
+    env = TabletopEnv(("front",), (16, 16))
+    scene = SeededScene("push_buttons", 0, 5)
+    demonstration = env.record(scene)
+    assert isinstance(demonstration, Demonstration)
+    policy = Replay(demonstration)
+    plain = rollout(env, policy, scene, len(demonstration.keyframes))
+    filmed = film(env, Film(tmp_path / "a.webm", image_size=(32, 32)), lambda: rollout(env, policy, scene, 10))
+    env.close()
+    assert plain.success
+    assert filmed == plain
+    assert (tmp_path / "a.webm").is_file()
