@@ -15,16 +15,19 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NoReturn, cast
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -101,7 +104,7 @@ class TaskReport:
     reused: int = 0
     """Successes that an earlier run had left in the store."""
     rejected_placements: int = 0
-    """Layouts put aside before the expert saw them; not counted for reused successes."""
+    """Layouts put aside before the expert tried; not counted for reused successes."""
     mean_keyframes: float = 0.0
     seconds_per_demonstration: float = 0.0
     """Of one worker, over the demonstrations made by this run, failed attempts included."""
@@ -217,7 +220,16 @@ _worker: list[_Worker] = []
 
 def _start_worker(config: CollectConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool after the episodes in work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker.append(_Worker(_make_env(config), Store.create(config.out)))
+
+
+def _end_with_parent() -> None:
+    """Without this a worker whose parent was killed would wait for its next job for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work(job: Job) -> Outcome:
@@ -257,9 +269,10 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
 
 
 def _print_table(reports: dict[str, TaskReport], console: Console) -> None:
-    table = Table(title="demonstrations collected")
-    for heading in ("task", "successes/attempts", "reused", "rejected placements", "keyframes", "s/demonstration"):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
+    table = Table(title="demonstrations", box=box.SIMPLE)
+    table.add_column("task", no_wrap=True)
+    for heading in ("successes", "reused", "rejected", "keyframes", "s each"):
+        table.add_column(heading, justify="right")
     for task, report in reports.items():
         table.add_row(
             task,

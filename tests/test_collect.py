@@ -1,0 +1,187 @@
+"""Collecting demonstrations: what is drawn, kept, counted, continued, and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.collect import CollectConfig, Job, Outcome, attempt_scene, collect_episode, main, summarise
+from data.store import Store
+from gnfactor.demonstration import Demonstration
+from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
+from gnfactor.envs.tabletop.expert import ExpertFailure
+from gnfactor.envs.tabletop.world import TabletopEnv
+from tests.synthetic import make_demonstration
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SMALL = ["--cameras", "front", "--image-size", "16"]
+
+
+def names(path: Path) -> set[str]:
+    return {info.name for info in Store.open(path).episodes()}
+
+
+class Clumsy:
+    """An expert that fails on the given attempts (counted over its life), and a world without physics."""
+
+    rejected_placements = 2
+
+    def __init__(self, *failing: int) -> None:
+        self.scenes: list[SeededScene] = []
+        self._failing = failing
+
+    def record(self, scene: SeededScene, frames: str) -> Demonstration | ExpertFailure:
+        self.scenes.append(scene)
+        if len(self.scenes) - 1 in self._failing:
+            return ExpertFailure("dropped it")
+        return make_demonstration(scene.task, scene.seed)
+
+
+def collect_one(env: Clumsy, out: Path, index: int = 0) -> Outcome:
+    config = CollectConfig(out, ("push_buttons",), episodes=1, seed=0)
+    return collect_episode(Job(config, "push_buttons", index), cast("TabletopEnv", env), Store.create(out))
+
+
+@given(seed=st.integers(0, 10**12), index=st.integers(0, 10**6), attempt=st.integers(0, 20))
+def test_collecting_never_draws_an_evaluation_scene(seed: int, index: int, attempt: int) -> None:
+    scene = attempt_scene("open_drawer", seed, index, attempt)
+    assert scene.seed in TRAINING_SEEDS
+    assert scene == attempt_scene("open_drawer", seed, index, attempt)
+    assert scene != attempt_scene("open_drawer", seed, index, attempt + 1)
+    assert scene.seed != attempt_scene("push_buttons", seed, index, attempt).seed
+
+
+def test_variations_are_drawn_over_all() -> None:
+    drawn = Counter(attempt_scene("push_buttons", 0, index, 0).variation for index in range(2000))
+    assert set(drawn) == set(range(50))
+    assert max(drawn.values()) < 80
+
+
+def test_a_failed_scene_is_drawn_again_and_counted(tmp_path: Path) -> None:
+    env = Clumsy(0, 1)
+    outcome = collect_one(env, tmp_path)
+    assert env.scenes == [attempt_scene("push_buttons", 0, 0, attempt) for attempt in range(3)]
+    assert (outcome.collected, outcome.failures, outcome.rejected_placements) == (True, ("dropped it",) * 2, 6)
+    report = summarise([outcome])
+    assert (report.attempts, report.successes, report.failures) == (3, 1, {"dropped it": 2})
+
+
+def test_an_expert_that_always_fails_is_given_up(tmp_path: Path) -> None:
+    outcome = collect_one(Clumsy(*range(100)), tmp_path)
+    assert not outcome.collected
+    assert summarise([outcome]).successes == 0
+    assert names(tmp_path) == set()
+
+
+def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
+    collect_one(Clumsy(0), tmp_path)
+    again = Clumsy(0)
+    outcome = collect_one(again, tmp_path)
+    assert outcome.reused
+    assert outcome.failures == ("dropped it",)
+    assert outcome.keyframes == len(make_demonstration().keyframes)
+    report = summarise([outcome])
+    assert (report.attempts, report.successes, report.reused) == (2, 1, 1)
+
+
+def test_the_command_collects_reports_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, report_file = tmp_path / "store", tmp_path / "report.json"
+    common = [str(out), "--tasks", "slide_block_to_color_target,push_buttons", "--seed", "3", *SMALL]
+    assert main([*common, "--episodes", "1"]) == 0
+    first = names(out)
+    assert main([*common, "--episodes", "2", "--report", str(report_file)]) == 0
+    assert first < names(out)
+    assert len(names(out)) == 4
+    reports: dict[str, dict[str, Any]] = json.loads(report_file.read_text())
+    assert set(reports) == {"slide_block_to_color_target", "push_buttons"}
+    for report in reports.values():
+        assert (report["successes"], report["reused"]) == (2, 1)
+        assert report["attempts"] == 2 + sum(report["failures"].values())
+    assert reports["slide_block_to_color_target"]["mean_keyframes"] == 2
+    assert json.loads((out / "index.json").read_text())["episodes"]
+    assert "slide_block_to_color_target" in capsys.readouterr().err
+    for info in Store.open(out).episodes():
+        demonstration = Store.open(out).read(info.name)
+        assert info.cameras == ("front",)
+        assert demonstration.observations[0].views["front"].rgb.shape == (16, 16, 3)
+        assert demonstration.seed in TRAINING_SEEDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--tasks", "fold_laundry", "--episodes", "1"], "fold_laundry"),
+        (["--tasks", "open_drawer,open_drawer", "--episodes", "1"], "twice"),
+        (["--tasks", "open_drawer", "--episodes", "0"], "--episodes"),
+        (["--tasks", "open_drawer", "--episodes", "many"], "many"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--workers", "0"], "--workers"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--image-size", "-3"], "--image-size"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--cameras", "periscope"], "periscope"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--colour", "red"], "--colour"),
+        (["--episodes", "1"], "--tasks"),
+    ],
+)
+def test_a_bad_argument_is_one_line_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    assert main([str(tmp_path / "store"), *arguments]) == 2
+    said = capsys.readouterr().err.strip()
+    assert complaint in said
+    assert "\n" not in said
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main([str(tmp_path), "--tasks", "open_drawer", "--episodes", "1"]) == 2
+    assert "is not a store" in capsys.readouterr().err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def start_collecting(out: Path) -> subprocess.Popen[bytes]:
+    """Two workers on more episodes than anyone waits for, in a process group of their own."""
+    program = [sys.executable, "-m", "data.collect", str(out), "--tasks", "push_buttons", "--episodes", "500"]
+    process = subprocess.Popen([*program, "--workers", "2", *SMALL], cwd=REPOSITORY, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(out.glob("push_buttons/variation*/seed*/zarr.json")):
+            return process
+        time.sleep(0.05)
+    raise AssertionError(f"no episode after two minutes; exit status {process.poll()}")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_what_a_stopped_run_leaves_is_whole_and_nothing_runs_on(tmp_path: Path, how: signal.Signals) -> None:
+    process = start_collecting(tmp_path / "store")
+    process.send_signal(how)
+    assert process.wait(timeout=60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while group_runs(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not group_runs(process.pid)
+    store = Store.open(tmp_path / "store")
+    episodes = store.episodes()
+    assert episodes
+    for info in episodes:
+        assert len(store.read(info.name).observations) == info.frames
+    assert not list(Store.create(store.path).path.glob(".writing/*"))
+
+
+def group_runs(group: int) -> bool:
+    """Whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
