@@ -42,7 +42,6 @@ class DemonstrationModule(LightningDataModule):
             collate_fn=self._collate,
             num_workers=train.workers,
             persistent_workers=train.workers > 0,
-            pin_memory=False,
             generator=torch.Generator().manual_seed(train.seed),  # or it would draw from the global one
         )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -33,6 +35,7 @@ from gnfactor.errors import CheckpointError, ConfigError
 from gnfactor.learner import Learner, random_states, restore_random_states
 from gnfactor.metrics import ErrorSummary, by_keyframe, keyframe_errors, summarise
 from gnfactor.model import Policy
+from gnfactor.progress import TrainingProgress
 from gnfactor.run_log import RunLog, read_metrics
 from gnfactor.scene import ARM
 from gnfactor.trainer import Checkpoints, make_trainer, resume_point
@@ -85,10 +88,10 @@ def test_another_seed_gives_another_run(config: Config, tmp_path: Path) -> None:
     "changes",
     [
         {},
-        {"optim": {"name": "lamb", "schedule": "cosine", "warmup_steps": 2, "ema_decay": 0.9, "clip_norm": 1.0}},
-        {"train": {"accumulate": 2, "validate_every": 3}},
+        {"optim": {"name": "adamw", "schedule": "cosine", "warmup_steps": 2, "ema_decay": 0.9, "clip_norm": 1.0}},
+        {"train": {"accumulate": 2, "validate_every": 3, "precision": "bf16"}},
     ],
-    ids=["plain", "everything that has a state", "accumulating"],
+    ids=["plain", "everything that has a state", "accumulating in bf16"],
 )
 def test_a_continued_run_has_the_losses_of_the_uninterrupted_one(
     config: Config, changes: dict[str, dict[str, object]]
@@ -111,8 +114,10 @@ def test_a_continued_run_has_the_losses_of_the_uninterrupted_one(
     }
 
 
-def test_a_run_can_be_prolonged(config: Config) -> None:
+def test_a_finished_run_stays_as_it_is_and_can_be_prolonged(config: Config) -> None:
     run_dir = train(config)
+    train(replace(config, resume=True))  # is at its end already
+    assert len({row["step"] for row in losses(run_dir)}) == 6
     train(with_train(replace(config, resume=True), steps=8))
     assert [row["step"] for row in losses(run_dir) if row["loss/total"]] == [str(step) for step in range(1, 9)]
     assert read_info(checkpoints(run_dir)[-1]).step == 8
@@ -210,6 +215,43 @@ def test_a_continued_log_drops_what_will_be_written_again(tmp_path: Path) -> Non
     ]
 
 
+class StillTrainer(Trainer):
+    """Knows how many steps were done, and nothing else."""
+
+    steps_done = 0
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def global_step(self) -> int:
+        return self.steps_done
+
+
+class StillLearner(Learner):
+    """Has a loss, and nothing else."""
+
+    def __init__(self) -> None:
+        LightningModule.__init__(self)
+
+    def step_losses(self) -> dict[str, torch.Tensor]:
+        return {"total": torch.tensor(1.25)}
+
+
+def test_a_terminal_shows_a_bar_with_losses_and_the_time_left() -> None:
+    screen = io.StringIO()
+    progress = TrainingProgress(Console(file=screen, force_terminal=True, width=120), steps=10)
+    trainer, learner = StillTrainer(), StillLearner()
+    progress.on_train_start(trainer, learner)
+    for trainer.steps_done in range(1, 11):
+        progress.after_step(trainer, learner)
+    progress.teardown(trainer, learner, "fit")
+    shown = screen.getvalue()
+    assert "10/10" in shown
+    assert "total 1.250" in shown
+    assert "left" in shown
+
+
 def test_errors_of_actions_are_measured_against_the_demonstration() -> None:
     demonstration = make_demonstration("push", 0)
     batch = collate(
@@ -248,7 +290,7 @@ def test_two_processes_give_the_gradient_of_one_with_both_batches(store: Path, t
         for rank in (0, 1)
     ]
     one = gradients(store)
-    assert [process.wait(120) for process in started] == [0, 0]
+    assert [process.wait(250) for process in started] == [0, 0]
     two = load_file(tmp_path / "two")
     assert two.keys() == one.keys()
     assert any(value.abs().max() > 0.01 for value in one.values())
