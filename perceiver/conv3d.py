@@ -109,13 +109,13 @@ def choose_upsampling(kernel: int, scale: int, cells: int) -> str:
     """Name of the implementation to use for a kernel, a scale and low-resolution voxels in the whole batch.
 
     Counts multiplications per voxel and channel pair: kernel^3 in the reference, taps^3 in the poly-phase form, which
-    is half as efficient and first contracts its weights, at the price of about 150 more cells
+    is half as efficient and first contracts its weights, at the price of about 300 more cells
     (tests/benchmarks/results/upsample.json, one CPU; an NVIDIA GPU has not been measured yet).
     """
     if kernel == 1:
         return "pointwise"
     taps = upsampling_stencil(scale, kernel).shape[-1]
-    return "fast" if kernel**3 * cells > 2 * taps**3 * (cells + 150) else "reference"
+    return "fast" if kernel**3 * cells > 2 * taps**3 * (cells + 300) else "reference"
 
 
 def upsample_convolve_reference(x: Tensor, weight: Tensor, bias: Tensor, scale: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import perceiver.conv3d
 import perceiver.q_head
 from perceiver.conv3d import pool
 from perceiver.perceiver_io import PerceiverConfig
@@ -73,7 +74,9 @@ def plain_values(head: QHead, volume: Volume, tokens: torch.Tensor, state: torch
     return QValues(translation[:, 0], v[:, :36].unflatten(1, (3, 12)), v[:, 36:38], v[:, 38:])
 
 
-def test_head_equals_the_plain_form_with_gradients() -> None:
+@pytest.mark.parametrize("upsampling", ["reference", "fast"])
+def test_head_equals_the_plain_form_with_gradients(upsampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceiver.conv3d, "choose_upsampling", lambda *sizes: upsampling)
     head = make_head(replace(CONFIG, patch=3), (6, 6, 9))
     features = randn(2, RANK, 6, 6, 9).requires_grad_()
     volume = Volume(features, randn(CHANNELS, RANK, seed=1).requires_grad_(), randn(CHANNELS, seed=2))
