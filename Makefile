@@ -8,6 +8,7 @@ RLBENCH_DIR ?= ../shared/rlbench
 DEMO_TASKS := open_drawer,push_buttons,slide_block_to_color_target
 
 .PHONY: env test check demo rlbench-check clean
+.DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
 
@@ -22,6 +23,25 @@ check: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright
+
+# Each step keeps what is there and continues where it was interrupted; a finished demo only shows its report.
+demo: runs/demo/report.json
+	@cat runs/demo/report.md
+	@echo "runs/demo: checkpoint, report.json, report.md, training.png and videos"
+
+runs/demo/report.json: configs/quickstart.yaml | env
+	$(RUN) -m data.collect data/stores/demo --tasks $(DEMO_TASKS) --episodes 120 --seed 0 --workers 2 \
+		--cameras front,left_shoulder,right_shoulder
+	$(RUN) train.py configs/quickstart.yaml resume=true
+	$(RUN) eval.py runs/demo run_dir=runs/demo
+
+# Real RLBench demonstrations: train on the first four episodes, compare with the mean keyframe on the fifth.
+rlbench-check: env
+	@test -d "$(RLBENCH_DIR)" || { echo "no RLBench demonstrations at RLBENCH_DIR=$(RLBENCH_DIR); set it to a folder" \
+		"that holds <task>/all_variations/episodes"; exit 2; }
+	$(RUN) -m data.convert "$(RLBENCH_DIR)" data/stores/rlbench_check
+	$(RUN) train.py configs/quickstart.yaml configs/rlbench_check.yaml resume=true
+	$(RUN) -m data.holdout runs/rlbench_check
 
 clean:
 	rm -rf $(VENV) runs data/stores .pytest_cache .ruff_cache .hypothesis

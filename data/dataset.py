@@ -74,19 +74,29 @@ class SampleSet(Dataset[Sample]):
 
 
 class TaskUniformBatches(Sampler[list[Draw]]):
-    """Batches in which every task is as likely as any other, without end.
+    """Batches in which every task is as likely as any other, or as its weight says, without end.
 
     Batch number n of all processes together is a function of (seed, n) alone, and each process takes its own part
     of it: two processes with batches of b see together what one with batches of 2b sees, and continuing needs only
-    the number of the next batch. Tasks are dealt like shuffled packs of cards, so that none comes twice before all
-    came once; within a task a sample is drawn by its weight.
+    the number of the next batch. Each task gets its share of a batch, rounded up or down; within a task a sample is
+    drawn by its weight.
     """
 
     def __init__(
-        self, samples: SampleSet, batch_size: int, seed: int, *, start: int = 0, rank: int = 0, world: int = 1
+        self,
+        samples: SampleSet,
+        batch_size: int,
+        seed: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        task_weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Batches from number `start` on for process `rank` of `world`."""
-        self._groups = [(indices, np.cumsum(weights)) for indices, weights in samples.by_task().values()]
+        """Batches from number `start` on for process `rank` of `world`; tasks without a weight weigh 1."""
+        groups = samples.by_task()
+        self._groups = [(indices, np.cumsum(weights)) for indices, weights in groups.values()]
+        self._task_ends = np.cumsum([(task_weights or {}).get(task, 1.0) for task in groups])
         self._batch_size = batch_size
         self._seed = seed
         self._start = start
@@ -100,10 +110,11 @@ class TaskUniformBatches(Sampler[list[Draw]]):
         """This process's part of a batch."""
         draws = np.random.default_rng((self._seed, number))
         total = self._batch_size * self._world
-        packs = [draws.permutation(len(self._groups)) for _ in range(-(-total // len(self._groups)))]
+        # One comb of evenly spaced teeth over the tasks' weights (systematic sampling) gives each its share.
+        comb = (np.arange(total) + draws.random()) * (self._task_ends[-1] / total)
+        tasks = np.searchsorted(self._task_ends[:-1], draws.permutation(comb), side="right")
         places, wordings = draws.random(total), draws.integers(2**31, size=total)
         mine = slice(self._rank * self._batch_size, (self._rank + 1) * self._batch_size)
-        tasks = np.concatenate(packs)[:total]
         return [
             Draw(self._pick(int(task), float(place)), int(wording))
             for task, place, wording in zip(tasks[mine], places[mine], wordings[mine], strict=True)

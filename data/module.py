@@ -38,6 +38,7 @@ class DemonstrationModule(LightningDataModule):
                 start=trainer.global_step * train.accumulate,
                 rank=trainer.global_rank,
                 world=trainer.world_size,
+                task_weights=self._config.data.task_weights,
             ),
             collate_fn=self._collate,
             num_workers=train.workers,

@@ -36,6 +36,8 @@ class DataConfig:
     """Path of the store; training needs one."""
     tasks: tuple[str, ...] | None = None
     """Null: every task in the store."""
+    task_weights: dict[str, float] = field(default_factory=dict[str, float])
+    """How much likelier than the others a task is drawn; 1 where it is not named, so that all are as likely."""
     start_every: int = 10
     """Every so many frames an episode gives a sample that leads to the next keyframe, besides its keyframes."""
     pairs: Literal["distinct", "published"] = "distinct"
@@ -51,6 +53,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         _at_least("data.start_every", self.start_every, 1)
         _at_least("data.validation_episodes", self.validation_episodes, 0)
+        for task, weight in self.task_weights.items():
+            if not 0 < weight < float("inf"):
+                raise ConfigError(f"data.task_weights.{task} is {weight}; a positive number is expected")
         if not 0 < self.keyframe_weight < float("inf"):
             raise ConfigError(f"data.keyframe_weight is {self.keyframe_weight}; a positive number is expected")
         if self.pairs == "published" and self.keyframe_weight != 1:
