@@ -61,7 +61,7 @@ def _evaluate(args: Sequence[str]) -> None:
 
     from gnfactor.checkpoint import read_config, select_checkpoint  # noqa: PLC0415 (a typo need not wait for torch)
     from gnfactor.config import override  # noqa: PLC0415
-    from gnfactor.examine import examine, with_trained_tasks  # noqa: PLC0415
+    from gnfactor.evaluation.examine import examine, with_trained_tasks  # noqa: PLC0415
 
     config = override(read_config(select_checkpoint(Path(paths[0]))), overrides)
     evaluation = with_trained_tasks(config)
@@ -90,7 +90,7 @@ def _overrides(args: Sequence[str]) -> tuple[list[str], Path | None]:
     Raises:
         ConfigError: a key that an evaluation does not have.
     """
-    from gnfactor.evaluate import EvaluateConfig  # noqa: PLC0415
+    from gnfactor.evaluation.evaluate import EvaluateConfig  # noqa: PLC0415
 
     known = [field.name for field in fields(EvaluateConfig)]
     overrides: list[str] = []

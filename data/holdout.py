@@ -22,8 +22,8 @@ from gnfactor.agent import Agent
 from gnfactor.batch import collate
 from gnfactor.checkpoint import LoadedPolicy, load_policy
 from gnfactor.errors import ConfigError, GNFactorError
-from gnfactor.metrics import ErrorSummary, by_keyframe, keyframe_errors
 from gnfactor.scene import ARM
+from gnfactor.training.metrics import ErrorSummary, by_keyframe, keyframe_errors
 
 Position = np.ndarray[tuple[int], np.dtype[np.float64]]
 

@@ -47,7 +47,7 @@ class DemonstrationModule(LightningDataModule):
         )
 
     def held_out_batches(self) -> DataLoader[Sample]:
-        """Held-out samples, each once, in order; for `gnfactor.trainer.Validation`."""
+        """Held-out samples, each once, in order; for `gnfactor.training.trainer.Validation`."""
         return DataLoader(
             self._split.validation,
             batch_size=self._config.train.batch_size,

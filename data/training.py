@@ -13,9 +13,9 @@ from data.store import Store
 from gnfactor.checkpoint import check_continuable, read_info
 from gnfactor.config import Config, to_yaml
 from gnfactor.errors import ConfigError
-from gnfactor.learner import Learner
 from gnfactor.model import Policy
-from gnfactor.trainer import is_first_process, make_trainer, resume_point
+from gnfactor.training.learner import Learner
+from gnfactor.training.trainer import is_first_process, make_trainer, resume_point
 
 
 def train(config: Config) -> Path:

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from gnfactor.config import Config, from_yaml, to_yaml
 from gnfactor.errors import CheckpointError, ConfigError
-from gnfactor.metrics import ErrorSummary
 from gnfactor.model import Policy
+from gnfactor.training.metrics import ErrorSummary
 
 FORMAT = "gnfactor-checkpoint"
 VERSION = 1

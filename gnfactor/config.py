@@ -20,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from gnfactor.augment import AugmentConfig
 from gnfactor.config_keys import check_keys, wrong_value
 from gnfactor.errors import ConfigError
-from gnfactor.evaluate import EvaluateConfig
+from gnfactor.evaluation.evaluate import EvaluateConfig
 from gnfactor.model import PolicyConfig
-from gnfactor.optim import OptimConfig
+from gnfactor.training.optim import OptimConfig
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 """Our names for Lightning's."""

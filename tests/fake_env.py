@@ -16,7 +16,7 @@ import numpy as np
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.envs.base import Capabilities, Scene, SeededScene, Start, Step
 from gnfactor.errors import SceneError
-from gnfactor.film import OnFrame
+from gnfactor.evaluation.film import OnFrame
 from gnfactor.scene import (
     ARM,
     TABLE_HEIGHT_M,

@@ -27,8 +27,8 @@ from gnfactor.checkpoint import (
 )
 from gnfactor.config import Config, from_yaml
 from gnfactor.errors import CheckpointError
-from gnfactor.metrics import ErrorSummary
 from gnfactor.model import Policy
+from gnfactor.training.metrics import ErrorSummary
 from tests.synthetic import SIZE, TINY, make_demonstration
 
 INFO = CheckpointInfo(step=7, instructions=("push the square",), averaged=False, validation=None)

@@ -7,7 +7,7 @@ import torch
 
 from gnfactor.config import Config, config_hash, from_yaml, load, to_yaml
 from gnfactor.model import Policy
-from gnfactor.optim import build_optimizer
+from gnfactor.training.optim import build_optimizer
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 METHODS = sorted(CONFIGS.glob("*.yaml"))

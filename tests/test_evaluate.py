@@ -19,9 +19,9 @@ from gnfactor.build import Environment, environment
 from gnfactor.checkpoint import CheckpointInfo, checkpoint_path, write_checkpoint
 from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Env, SeededScene
 from gnfactor.errors import ConfigError, MissingExtraError, ObservationError
-from gnfactor.evaluate import EvaluateConfig, Eyes, evaluate, evaluation_scenes
+from gnfactor.evaluation.evaluate import EvaluateConfig, Eyes, evaluate, evaluation_scenes
+from gnfactor.evaluation.report import Report
 from gnfactor.model import Policy
-from gnfactor.report import Report
 from tests.fake_env import TASKS, FakeEnv, PointPolicy
 from tests.synthetic import make_store
 

@@ -32,13 +32,13 @@ from gnfactor.checkpoint import (
 )
 from gnfactor.config import Config, from_yaml
 from gnfactor.errors import CheckpointError, ConfigError
-from gnfactor.learner import Learner, random_states, restore_random_states
-from gnfactor.metrics import ErrorSummary, by_keyframe, keyframe_errors, summarise
 from gnfactor.model import Policy
-from gnfactor.progress import TrainingProgress
-from gnfactor.run_log import RunLog, read_metrics
 from gnfactor.scene import ARM
-from gnfactor.trainer import Checkpoints, make_trainer, resume_point
+from gnfactor.training.learner import Learner, random_states, restore_random_states
+from gnfactor.training.metrics import ErrorSummary, by_keyframe, keyframe_errors, summarise
+from gnfactor.training.progress import TrainingProgress
+from gnfactor.training.run_log import RunLog, read_metrics
+from gnfactor.training.trainer import Checkpoints, make_trainer, resume_point
 from tests.gradient_worker import gradients
 from tests.synthetic import SIZE, TINY, make_demonstration, make_store
 
@@ -88,7 +88,7 @@ def test_another_seed_gives_another_run(config: Config, tmp_path: Path) -> None:
     "changes",
     [
         {},
-        {"optim": {"name": "adamw", "schedule": "cosine", "warmup_steps": 2, "ema_decay": 0.9, "clip_norm": 1.0}},
+        {"optim": {"name": "lamb", "schedule": "cosine", "warmup_steps": 2, "ema_decay": 0.9, "clip_norm": 1.0}},
         {"train": {"accumulate": 2, "validate_every": 3, "precision": "bf16"}},
     ],
     ids=["plain", "everything that has a state", "accumulating in bf16"],

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gnfactor.errors import ConfigError
-from gnfactor.optim import Ema, Lamb, OptimConfig, build_optimizer, build_schedule, schedule_factor
+from gnfactor.training.optim import Ema, Lamb, OptimConfig, build_optimizer, build_schedule, schedule_factor
 from tests.strategies import generators
 
 

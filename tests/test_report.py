@@ -12,10 +12,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from gnfactor.curves import plot_training, read_curves
 from gnfactor.errors import DataError
-from gnfactor.publish import markdown, print_report, write_report
-from gnfactor.report import SCHEMA, EpisodeRecord, Protocol, Report, Subject, Video, score, this_machine, wilson
+from gnfactor.evaluation.curves import plot_training, read_curves
+from gnfactor.evaluation.publish import markdown, print_report, write_report
+from gnfactor.evaluation.report import (
+    SCHEMA,
+    EpisodeRecord,
+    Protocol,
+    Report,
+    Subject,
+    Video,
+    score,
+    this_machine,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(

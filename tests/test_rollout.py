@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.controls import EmptyScene, OtherInstruction
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import Scene, SeededScene, Start, Step
 from gnfactor.errors import ConfigError, MissingExtraError, ObservationError, SceneError
-from gnfactor.film import Film, film, outcome
+from gnfactor.evaluation.controls import EmptyScene, OtherInstruction
+from gnfactor.evaluation.film import Film, film, outcome
+from gnfactor.evaluation.serving import Job, Venue, serve
 from gnfactor.rollout import Episode, rollout
 from gnfactor.scene import ARM, Observation
-from gnfactor.serving import Job, Venue, serve
 from tests.fake_env import TASKS, FakeEnv, PointPolicy, go_to
 
 SCENE = SeededScene("touch", 0, 10**9)

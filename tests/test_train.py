@@ -13,7 +13,7 @@ import torch
 
 import train
 from gnfactor.checkpoint import checkpoints, load_policy, read_info
-from gnfactor.run_log import read_metrics
+from gnfactor.training.run_log import read_metrics
 from tests.synthetic import TINY, make_store
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from typing_extensions import override
 
-from gnfactor.learner import Learner, StepCallback
-from gnfactor.metrics import ErrorSummary
+from gnfactor.training.learner import Learner, StepCallback
+from gnfactor.training.metrics import ErrorSummary
 
 
 class TrainingProgress(StepCallback):

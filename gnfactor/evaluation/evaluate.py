@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gnfactor.build import Environment, environment
-from gnfactor.controls import CONTROLS
 from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Policy, SeededScene
 from gnfactor.errors import ConfigError, MissingExtraError, ObservationError
-from gnfactor.film import Film
-from gnfactor.report import SCHEMA, EpisodeRecord, Protocol, Report, Subject, Video, score, this_machine
+from gnfactor.evaluation.controls import CONTROLS
+from gnfactor.evaluation.film import Film
+from gnfactor.evaluation.report import SCHEMA, EpisodeRecord, Protocol, Report, Subject, Video, score, this_machine
+from gnfactor.evaluation.serving import Job, Venue, serve
 from gnfactor.rollout import Episode, OnRefusal
-from gnfactor.serving import Job, Venue, serve
 
 SELECTIONS = {"last": "the last by step", "validation": "the least mean translation error on held-out episodes"}
 """By name: how a checkpoint is chosen among those of a run."""

@@ -17,9 +17,9 @@ from gnfactor.augment import augment
 from gnfactor.batch import Batch
 from gnfactor.checkpoint import CheckpointInfo
 from gnfactor.config import Config
-from gnfactor.metrics import ErrorSummary
 from gnfactor.model import Policy
-from gnfactor.optim import Ema, build_optimizer, build_schedule
+from gnfactor.training.metrics import ErrorSummary
+from gnfactor.training.optim import Ema, build_optimizer, build_schedule
 
 _AUGMENTATION, _LAYERS = range(2)
 """What a step draws random numbers for; each purpose has a stream of its own."""

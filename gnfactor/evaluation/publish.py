@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gnfactor.controls import CONTROL_TITLES
-from gnfactor.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Interval, Report, Score
+from gnfactor.evaluation.controls import CONTROL_TITLES
+from gnfactor.evaluation.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Interval, Report, Score
 
 JSON_NAME, TEXT_NAME, CURVES_NAME = "report.json", "report.md", "training.png"
 _HEADINGS = ("task", "successes", "rate", "95% interval", "actions")

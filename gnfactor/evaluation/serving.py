@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from gnfactor.actions import Action
-from gnfactor.controls import CONTROLS
 from gnfactor.envs.base import Env, Policy, Scene
 from gnfactor.errors import ConfigError, GNFactorError, MissingExtraError, ObservationError, SceneError
-from gnfactor.film import Film, film
+from gnfactor.evaluation.controls import CONTROLS
+from gnfactor.evaluation.film import Film, film
 from gnfactor.rollout import Episode, OnRefusal, crashed, describe, rollout
 from gnfactor.scene import Observation
 

@@ -11,11 +11,11 @@ from rich.console import Console
 from gnfactor.agent import Agent
 from gnfactor.checkpoint import FOLDER, load_policy, select_checkpoint
 from gnfactor.config import Config, config_hash
-from gnfactor.curves import plot_training
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
-from gnfactor.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
-from gnfactor.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, print_report, write_report
-from gnfactor.report import Report, Subject
+from gnfactor.evaluation.curves import plot_training
+from gnfactor.evaluation.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
+from gnfactor.evaluation.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, print_report, write_report
+from gnfactor.evaluation.report import Report, Subject
 
 
 def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, console: Console | None = None) -> Report:

@@ -30,10 +30,10 @@ from gnfactor.checkpoint import (
 )
 from gnfactor.config import PRECISIONS, Config
 from gnfactor.errors import ConfigError
-from gnfactor.learner import Learner, StepCallback
-from gnfactor.metrics import KeyframeError, by_keyframe, keyframe_errors, summarise
-from gnfactor.progress import TrainingProgress, print_errors
-from gnfactor.run_log import RunLog
+from gnfactor.training.learner import Learner, StepCallback
+from gnfactor.training.metrics import KeyframeError, by_keyframe, keyframe_errors, summarise
+from gnfactor.training.progress import TrainingProgress, print_errors
+from gnfactor.training.run_log import RunLog
 
 
 class FolderCheckpointIO(CheckpointIO):

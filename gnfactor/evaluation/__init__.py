@@ -1,0 +1,1 @@
+"""Evaluation: seeded episodes in many environments at once, controls, films and the report."""

@@ -1,0 +1,1 @@
+"""Training: the learner, optimisers, and what a run shows and keeps."""
