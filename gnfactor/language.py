@@ -287,7 +287,7 @@ class Conditioner(nn.Module):
 
     The step asks, the tokens answer: at step 2 of "push the maroon button, then push the green button" the
     attention can rest on the second colour. The mean of all tokens goes along, for what the sentence as a whole
-    says.
+    says. Both are layer-normed: a mean of many words is short, and what one word of them says would be lost in it.
     """
 
     def __init__(
@@ -301,6 +301,7 @@ class Conditioner(nn.Module):
         self.step = nn.Embedding(episode_length, width)
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
+        self.attended_norm, self.mean_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(3 * width + state_width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(
@@ -318,4 +319,5 @@ class Conditioner(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None]).flatten(1)
         weight = mask.to(words.dtype) / mask.sum(-1, keepdim=True)
         mean = (words * weight[..., None]).sum(1)
-        return self.mlp(torch.cat((attended, mean, asked, state.to(attended.dtype)), -1))
+        said = (self.attended_norm(attended), self.mean_norm(mean))
+        return self.mlp(torch.cat((*said, asked, state.to(attended.dtype)), -1))

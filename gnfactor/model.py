@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gnfactor.actions import Action
 from gnfactor.batch import Batch, Inputs
+from gnfactor.cells import CellConfig, CellNetwork
 from gnfactor.encoder import EncoderConfig, build_encoder
 from gnfactor.errors import ConfigError
 from gnfactor.head import Encoded, HeadConfig, HeadWidths, VoxelHead, actions_from
@@ -38,6 +39,8 @@ class PolicyConfig:
     language: LanguageConfig = field(default_factory=LanguageConfig)
     condition: ConditionConfig | None = None
     """Language and time as a vector that modulates the networks (FiLM), besides the tokens; null as published."""
+    cells: CellConfig | None = None
+    """A network for each occupied voxel, modulated by the condition, before the encoder; null as published."""
     head: HeadConfig = field(default_factory=HeadConfig)
 
     def __post_init__(self) -> None:
@@ -46,6 +49,11 @@ class PolicyConfig:
         if self.episode_length < 2:
             raise ConfigError(f"policy.episode_length is {self.episode_length}; at least 2 is expected")
         state_width(self.proprioception)
+        if self.cells is not None and (self.condition is None or "occupancy" not in self.grid.channels):
+            raise ConfigError(
+                "policy.cells needs a policy.condition and the channel 'occupancy' in policy.grid.channels; "
+                f"found condition {self.condition} and channels {list(self.grid.channels)}"
+            )
 
 
 class Policy(nn.Module):
@@ -62,6 +70,7 @@ class Policy(nn.Module):
             if config.condition is None
             else Conditioner(config.condition, config.language, states, config.episode_length)
         )
+        self.cells = None if config.cells is None else CellNetwork(config.cells, config.grid.width, condition_width)
         self.encoder = build_encoder(config.encoder, config.grid.width, condition_width)
         self.head = VoxelHead(
             config.head,
@@ -83,6 +92,10 @@ class Policy(nn.Module):
         tokens, mask = self.instructions.lookup(inputs.instructions)
         state = robot_state(inputs, config.proprioception, config.episode_length, config.grid.box)
         condition = None if self.conditioner is None else self.conditioner(tokens, mask, inputs.step, state)
+        if self.cells is not None:
+            assert condition is not None, "PolicyConfig lets no cells be without a condition"
+            occupied = grid[:, config.grid.channel("occupancy")].squeeze(1) > 0
+            grid = self.cells(grid, occupied, condition)
         seen = None if config.language.attend_padding else mask
         return Encoded(self.encoder(grid, condition), tokens, seen, state, condition)
 

@@ -90,6 +90,12 @@ class GridConfig:
         """Channels of the grid."""
         return sum(CHANNELS[name].width for name in self.channels)
 
+    def channel(self, name: str) -> slice:
+        """Where the named channel stands in the grid."""
+        before = self.channels[: self.channels.index(name)]
+        start = sum(CHANNELS[other].width for other in before)
+        return slice(start, start + CHANNELS[name].width)
+
 
 def grid_from_views(views: Views, config: GridConfig) -> Float[Tensor, "batch channels x y z"]:
     """Voxel grid of all cameras together, in float32 also under autocast."""

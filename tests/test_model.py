@@ -10,6 +10,7 @@ import torch
 from gnfactor.actions import contains
 from gnfactor.augment import move_scene
 from gnfactor.batch import Batch, Targets
+from gnfactor.cells import CellConfig, CellNetwork
 from gnfactor.encoder import EncoderConfig
 from gnfactor.errors import ConfigError
 from gnfactor.geometry import pose_from, rotation_angle_deg, rotation_from_euler
@@ -40,6 +41,7 @@ def small(rotation: str = "regression", pool: str = "local", condition: bool = T
         encoder=EncoderConfig(widths=(4, 8), channels=8, norm="group", condition=condition),
         language=LanguageConfig(encoder="hashing", width=8, tokens=8, attend_padding=not condition),
         condition=ConditionConfig(width=8, heads=2) if condition else None,
+        cells=CellConfig(hidden=8) if condition else None,
         head=HeadConfig(network=network),
     )
 
@@ -192,7 +194,20 @@ def test_the_head_decodes_the_labels_it_would_train_on() -> None:
     assert chosen.ignore_collisions.tolist() == [False]
 
 
+def test_the_cell_network_starts_as_the_identity_and_never_touches_an_empty_voxel() -> None:
+    cells = CellNetwork(CellConfig(hidden=6), channels=5, condition_width=3)
+    grid, occupied = torch.randn(2, 5, 4, 4, 4), torch.rand(2, 4, 4, 4) > 0.5
+    assert torch.equal(cells(grid, occupied, torch.randn(2, 3)), grid)
+    torch.nn.init.normal_(cells.narrow.weight)
+    one, other = (cells(grid, occupied, torch.randn(2, 3)) for _ in range(2))
+    empty = ~occupied[:, None].expand_as(grid)
+    assert torch.equal(one[empty], grid[empty])
+    assert not torch.isclose(one, other).all(1)[occupied].any(), "the condition changes every occupied voxel"
+
+
 def test_nonsense_in_the_configuration_names_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"policy\.cells"):
+        PolicyConfig(cells=CellConfig())
     with pytest.raises(ConfigError, match=r"policy\.cameras"):
         PolicyConfig(cameras=())
     with pytest.raises(ConfigError, match="episode_length"):
