@@ -6,7 +6,7 @@ GNFactor, CoRL 2023, section 3.3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from gnfactor.errors import ConfigError
 from gnfactor.geometry import pose_from, rotation_from_columns
 from gnfactor.scene import ARM
 from gnfactor.voxels import GridConfig
-from perceiver.q_head import QHead, QHeadConfig, QValues
+from perceiver.q_head import InputSizes, QHead, QHeadConfig, QValues
 from perceiver.volume import Volume
 
 
@@ -65,37 +65,14 @@ class HeadConfig:
     loss: LossConfig = field(default_factory=LossConfig)
 
 
-@dataclass(frozen=True)
-class HeadWidths:
-    """Sizes of what a head is given, set by the rest of the policy."""
-
-    channels: int
-    """Of the volume, after its map."""
-    rank: int
-    """Of the volume, before its map."""
-    token: int
-    token_count: int
-    state: int
-    condition: int
-    """0 where there is no condition vector."""
-
-
 class VoxelHead(nn.Module):
     """Chooses the best voxel, rotation, gripper and collision flag of the next keyframe."""
 
-    def __init__(self, config: HeadConfig, grid: GridConfig, widths: HeadWidths) -> None:
+    def __init__(self, config: HeadConfig, grid: GridConfig, inputs: InputSizes) -> None:
         super().__init__()
         self.config = config
         self.grid = grid
-        self.network = QHead(
-            replace(config.network, state_width=widths.state),
-            (grid.size, grid.size, grid.size),
-            channels=widths.channels,
-            rank=widths.rank,
-            token_width=widths.token,
-            token_count=widths.token_count,
-            condition_width=widths.condition,
-        )
+        self.network = QHead(config.network, (grid.size, grid.size, grid.size), inputs)
 
     def loss(self, encoded: Encoded, targets: Targets) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms of the behaviour-cloning loss: cross-entropy per choice, mean over the batch.

@@ -17,11 +17,12 @@ from gnfactor.batch import Batch, Inputs
 from gnfactor.cells import CellConfig, CellNetwork
 from gnfactor.encoder import EncoderConfig, build_encoder
 from gnfactor.errors import ConfigError
-from gnfactor.head import Encoded, HeadConfig, HeadWidths, VoxelHead, actions_from
+from gnfactor.head import Encoded, HeadConfig, VoxelHead, actions_from
 from gnfactor.language import ConditionConfig, Conditioner, InstructionTable, LanguageConfig
 from gnfactor.proprioception import PUBLISHED_STATE, robot_state, state_width
 from gnfactor.scene import CAMERAS
 from gnfactor.voxels import GridConfig, grid_from_views
+from perceiver.q_head import InputSizes
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,13 @@ class Policy(nn.Module):
         self.head = VoxelHead(
             config.head,
             config.grid,
-            HeadWidths(
+            InputSizes(
                 channels=self.encoder.channels,
                 rank=self.encoder.rank,
-                token=config.language.width,
+                token_width=config.language.width,
                 token_count=config.language.tokens,
-                state=states,
-                condition=condition_width,
+                state_width=states,
+                condition_width=condition_width,
             ),
         )
 

@@ -41,8 +41,6 @@ class QHeadConfig:
     """Show the encoder's volume to the last convolution, beside the Perceiver's."""
     hidden: tuple[int, ...] = (256, 128)
     """Hidden widths of the layers that read rotation, gripper and collision."""
-    state_width: int = 4
-    """Numbers that describe the robot's state."""
     condition: bool = False
     """Modulate the decoded volumes by the condition vector."""
     widen_kernel: int = 5
@@ -63,7 +61,7 @@ class QHeadConfig:
         for name, known in (("rotation", ("bins", "regression")), ("pool", ("global", "local"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"q_head.{name} is '{getattr(self, name)}'; known: {', '.join(known)}")
-        for name in ("width", "patch", "voxels_width", "rotation_bins", "state_width"):
+        for name in ("width", "patch", "voxels_width", "rotation_bins"):
             if getattr(self, name) < 1:
                 raise ValueError(f"q_head.{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("widen_kernel", "upsample_kernel", "final_kernel", "translation_kernel"):
@@ -71,6 +69,24 @@ class QHeadConfig:
                 raise ValueError(f"q_head.{name} is {getattr(self, name)}; it must be odd")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"q_head.hidden is {list(self.hidden)}; it needs one or more positive widths")
+
+
+@dataclass(frozen=True)
+class InputSizes:
+    """Sizes of what the head is given, set by the rest of the policy."""
+
+    channels: int
+    """Of the volume, after its map."""
+    rank: int
+    """Of the volume, before its map."""
+    token_width: int
+    """Width of a word's features."""
+    token_count: int
+    """Largest number of words."""
+    state_width: int = 4
+    """Numbers that describe the robot's state."""
+    condition_width: int = 0
+    """Width of the condition vector; 0 where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,26 +107,8 @@ class QValues:
 class QHead(nn.Module):
     """PerAct's and GNFactor's action head: a Perceiver over patches and words, decoded back to voxels."""
 
-    def __init__(
-        self,
-        config: QHeadConfig,
-        size: tuple[int, int, int],
-        channels: int,
-        rank: int,
-        token_width: int,
-        token_count: int,
-        condition_width: int = 0,
-    ) -> None:
-        """A head for volumes of `size` voxels and `channels` channels of rank `rank`.
-
-        Args:
-            config: sizes and options.
-            size: voxels along x, y, z; multiples of the patch.
-            channels: channels of the volume after its map.
-            rank: channels of the volume before its map.
-            token_width: width of a word's features.
-            token_count: largest number of words.
-            condition_width: width of the condition vector; 0 where there is none.
+    def __init__(self, config: QHeadConfig, size: tuple[int, int, int], inputs: InputSizes) -> None:
+        """A head for volumes of `size` voxels along x, y, z, which are multiples of the patch.
 
         Raises:
             ValueError: the size is no multiple of the patch, or a condition is wanted and not there.
@@ -118,29 +116,29 @@ class QHead(nn.Module):
         super().__init__()
         if any(voxels % config.patch for voxels in size):
             raise ValueError(f"q_head.patch is {config.patch}, which does not divide the grid's size {list(size)}")
-        if config.condition and condition_width < 1:
+        if config.condition and inputs.condition_width < 1:
             raise ValueError("q_head.condition is true but the policy has no condition vector; switch one of them")
         width = config.width
-        self.config, self.size, self.token_count = config, size, token_count
+        self.config, self.size, self.token_count = config, size, inputs.token_count
         self.cells = tuple(voxels // config.patch for voxels in size)
-        self.patches = Convolution(channels, width, config.patch)
-        self.words = nn.Linear(token_width, 2 * width)
-        self.state = dense(config.state_width, width)
-        self.positions = nn.Parameter(torch.randn(token_count + prod(self.cells), 2 * width))
+        self.patches = Convolution(inputs.channels, width, config.patch)
+        self.words = nn.Linear(inputs.token_width, 2 * width)
+        self.state = dense(inputs.state_width, width)
+        self.positions = nn.Parameter(torch.randn(inputs.token_count + prod(self.cells), 2 * width))
         self.perceiver = PerceiverIO(config.perceiver, 2 * width)
-        self.cell_film = FiLM(condition_width, 2 * width) if config.condition else None
+        self.cell_film = FiLM(inputs.condition_width, 2 * width) if config.condition else None
         voxel_width = config.voxels_width
         self.widen = Convolution(2 * width, width, config.widen_kernel)
         self.upsample = Convolution(width, voxel_width, config.upsample_kernel)
-        self.final = Convolution(voxel_width + channels * config.skip, voxel_width, config.final_kernel)
-        self.final_film = FiLM(condition_width, voxel_width) if config.condition else None
+        self.final = Convolution(voxel_width + inputs.channels * config.skip, voxel_width, config.final_kernel)
+        self.final_film = FiLM(inputs.condition_width, voxel_width) if config.condition else None
         self.translation = Convolution(voxel_width, 1, config.translation_kernel, activated=False)
         if config.pool == "global":
-            groups = (4 * channels, 8 * width, 4 * voxel_width)
+            groups = (4 * inputs.channels, 8 * width, 4 * voxel_width)
             self.group_norms = nn.ModuleList()
         else:
-            groups = (27 * voxel_width, 27 * rank, width, 2 * width, 2 * width, config.state_width)
-            groups += (condition_width,) if condition_width else ()
+            groups = (27 * voxel_width, 27 * inputs.rank, width, 2 * width, 2 * width, inputs.state_width)
+            groups += (inputs.condition_width,) if inputs.condition_width else ()
             self.group_norms = nn.ModuleList(nn.LayerNorm(group) for group in groups)
         choices = 3 * (config.rotation_bins if config.rotation == "bins" else 2)
         widths = (sum(groups), *config.hidden)

@@ -14,13 +14,13 @@ from gnfactor.cells import CellConfig, CellNetwork
 from gnfactor.encoder import EncoderConfig
 from gnfactor.errors import ConfigError
 from gnfactor.geometry import pose_from, rotation_angle_deg, rotation_from_euler
-from gnfactor.head import Encoded, HeadConfig, HeadWidths, LossConfig, VoxelHead
+from gnfactor.head import Encoded, HeadConfig, LossConfig, VoxelHead
 from gnfactor.language import ConditionConfig, LanguageConfig
 from gnfactor.model import Policy, PolicyConfig
 from gnfactor.scene import ARM
 from gnfactor.voxels import GridConfig, grid_from_views
 from perceiver.perceiver_io import PerceiverConfig
-from perceiver.q_head import QHeadConfig, QValues
+from perceiver.q_head import InputSizes, QHeadConfig, QValues
 from perceiver.volume import Volume
 from tests.strategies import random_batch
 
@@ -177,7 +177,7 @@ class _Fixed(torch.nn.Module):
 def test_the_head_decodes_the_labels_it_would_train_on() -> None:
     """Hand-made values with one clear maximum each come back as that voxel's centre, rotation and choices."""
     network = QHeadConfig(width=8, patch=2, perceiver=PERCEIVER, hidden=(16,))
-    head = VoxelHead(HeadConfig(network=network), GRID, HeadWidths(8, 4, 8, 8, 13, 0))
+    head = VoxelHead(HeadConfig(network=network), GRID, InputSizes(8, 4, 8, 8, 13))
     translation = torch.zeros(1, 8, 8, 8)
     translation[0, 1, 2, 7] = 5.0
     rotation = torch.zeros(1, 3, 72)

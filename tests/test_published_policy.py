@@ -13,7 +13,7 @@ from gnfactor.encoder import EncoderConfig, build_encoder
 from gnfactor.errors import CheckpointError
 from gnfactor.published import load_policy_weights, our_name
 from perceiver.perceiver_io import PerceiverConfig
-from perceiver.q_head import QHead, QHeadConfig
+from perceiver.q_head import InputSizes, QHead, QHeadConfig
 
 KINDS = {"gnfactor": "unet", "peract": "pointwise"}
 
@@ -24,7 +24,7 @@ def small(name: str) -> tuple[nn.Module, QHead]:
         latents=32, latent_width=48, depth=2, latent_heads=4, latent_head_width=16, cross_head_width=16
     )
     config = QHeadConfig(width=16, hidden=(256, 16), perceiver=perceiver)
-    return encoder.eval(), QHead(config, (20, 20, 20), 16, encoder.rank, token_width=512, token_count=77).eval()
+    return encoder.eval(), QHead(config, (20, 20, 20), InputSizes(16, encoder.rank, 512, 77)).eval()
 
 
 def full(name: str) -> tuple[nn.Module, QHead]:
@@ -33,7 +33,7 @@ def full(name: str) -> tuple[nn.Module, QHead]:
     with torch.device("meta"):
         encoder = build_encoder(EncoderConfig(kind=KINDS[name], channels=width), inputs=10)
         config = QHeadConfig(width=width, hidden=(256, width))
-        return encoder, QHead(config, (100, 100, 100), width, encoder.rank, token_width=512, token_count=77)
+        return encoder, QHead(config, (100, 100, 100), InputSizes(width, encoder.rank, 512, 77))
 
 
 def weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

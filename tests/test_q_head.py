@@ -14,7 +14,7 @@ import perceiver.conv3d
 import perceiver.q_head
 from perceiver.conv3d import pool
 from perceiver.perceiver_io import PerceiverConfig
-from perceiver.q_head import QHead, QHeadConfig, QValues, best_voxel, crop, pool_volume
+from perceiver.q_head import InputSizes, QHead, QHeadConfig, QValues, best_voxel, crop, pool_volume
 from perceiver.volume import Volume
 
 TINY = PerceiverConfig(latents=4, latent_width=8, depth=1, latent_heads=2, latent_head_width=4, cross_head_width=4)
@@ -28,7 +28,7 @@ def randn(*size: int, seed: int = 0) -> torch.Tensor:
 
 def make_head(config: QHeadConfig = CONFIG, size: tuple[int, int, int] = (4, 6, 8)) -> QHead:
     torch.manual_seed(0)
-    return QHead(config, size, CHANNELS, RANK, TOKEN, WORDS, CONDITION).eval()
+    return QHead(config, size, InputSizes(CHANNELS, RANK, TOKEN, WORDS, condition_width=CONDITION)).eval()
 
 
 def make_volume(size: tuple[int, int, int] = (4, 6, 8)) -> Volume:
@@ -226,7 +226,7 @@ def test_a_grid_that_the_patch_does_not_divide_is_refused() -> None:
 
 def test_a_condition_that_nobody_gives_is_refused() -> None:
     with pytest.raises(ValueError, match=r"q_head.condition is true"):
-        QHead(replace(CONFIG, condition=True), (4, 4, 4), CHANNELS, RANK, TOKEN, WORDS)
+        QHead(replace(CONFIG, condition=True), (4, 4, 4), InputSizes(CHANNELS, RANK, TOKEN, WORDS))
 
 
 @pytest.mark.parametrize(
