@@ -25,11 +25,12 @@ check: env
 	$(VENV)/bin/basedpyright
 
 # Each step keeps what is there and continues where it was interrupted; a finished demo only shows its report.
-demo: runs/demo/report.json
-	@cat runs/demo/report.md
-	@echo "runs/demo: checkpoint, report.json, report.md, training.png and videos"
+demo: env
+	@if [ runs/demo/report.json -nt configs/quickstart.yaml ]; then cat runs/demo/report.md; \
+		else $(MAKE) --no-print-directory runs/demo/report.json; fi
+	@echo "runs/demo holds the checkpoint, report.md, report.json, training.png and videos"
 
-runs/demo/report.json: configs/quickstart.yaml | env
+runs/demo/report.json: configs/quickstart.yaml
 	$(RUN) -m data.collect data/stores/demo --tasks $(DEMO_TASKS) --episodes 120 --seed 0 --workers 2 \
 		--cameras front,left_shoulder,right_shoulder
 	$(RUN) train.py configs/quickstart.yaml resume=true

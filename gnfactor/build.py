@@ -18,6 +18,8 @@ class Environment:
     variation_counts: Callable[[], Mapping[str, int]]
     """Number of variations of each of its tasks."""
     renderers: tuple[str, ...]
+    film_camera: str
+    """From where people see best what happens."""
 
 
 def _make_tabletop(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
@@ -37,7 +39,7 @@ def _tabletop_variations() -> Mapping[str, int]:
 
 
 ENVIRONMENTS: dict[str, Environment] = {
-    "tabletop": Environment(_make_tabletop, _tabletop_variations, renderers=("ray", "gl")),
+    "tabletop": Environment(_make_tabletop, _tabletop_variations, renderers=("ray", "gl"), film_camera="spectator"),
 }
 
 

@@ -41,7 +41,7 @@ def count_discs() -> dict[str, int]:
     return TASKS
 
 
-DISCS = Environment(make_discs, count_discs, renderers=("ray",))
+DISCS = Environment(make_discs, count_discs, renderers=("ray",), film_camera="overhead")
 
 
 def run(config: EvaluateConfig, folder: Path | None = None) -> Report:

@@ -125,7 +125,7 @@ def evaluate(
     by_round = {name: tuple(records[i * len(scenes) : (i + 1) * len(scenes)]) for i, name in enumerate(rounds)}
     videos: tuple[Video, ...] = ()
     if config.videos and folder is not None:
-        videos = _film(config, scenes, by_round[None], venue, policy, eyes, folder, console)
+        videos = _film(config, scenes, by_round[None], venue, policy, world.film_camera, folder, console)
     return Report(
         schema=SCHEMA,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -240,7 +240,7 @@ def _film(
     records: Sequence[EpisodeRecord],
     venue: Venue,
     policy: Policy,
-    eyes: Eyes,
+    camera: str,
     folder: Path,
     console: Console,
 ) -> tuple[Video, ...]:
@@ -249,7 +249,6 @@ def _film(
     for scene, record in zip(scenes, records, strict=True):
         if record.ending != "crashed":
             chosen.setdefault((record.task, record.success), scene)
-    camera = next((name for name in eyes.cameras if name != "wrist"), eyes.cameras[0])
     videos = [
         Video(task, success, f"videos/{task}_{'success' if success else 'failure'}.webm") for task, success in chosen
     ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -82,15 +83,15 @@ class TrainingProgress(StepCallback):
 
 def print_errors(console: Console, step: int, errors: Mapping[tuple[str, int], ErrorSummary]) -> None:
     """Table of the errors on held-out demonstrations, a row for each keyframe of each task."""
-    table = Table(title=f"errors on held-out demonstrations after {step} steps", title_justify="left")
-    for heading in ("task", "keyframe", "samples", "moved (m)", "turned (deg)", "gripper", "collision"):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
+    table = Table(title=f"errors on held-out demonstrations after {step} steps", title_justify="left", box=SIMPLE)
+    for heading in ("task", "keyframe", "n", "mm", "degrees", "gripper", "collision"):
+        table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
     for (task, keyframe), summary in errors.items():
         table.add_row(
             task,
             str(keyframe),
             str(summary.count),
-            f"{summary.translation_m:.4f}",
+            f"{1000 * summary.translation_m:.1f}",
             f"{summary.rotation_deg:.1f}",
             f"{summary.gripper_accuracy:.0%}",
             f"{summary.collision_accuracy:.0%}",

@@ -1,4 +1,4 @@
-"""RLBench's five cameras, as measured from recorded demonstrations, in OpenCV's convention."""
+"""RLBench's five cameras, as measured from recorded demonstrations, in OpenCV's convention; and one for people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ _FIXED = {
     "left_shoulder": _Fixed((-0.175, 0.2, 1.98), heading_deg=-10.0, down_deg=65.0),
     "right_shoulder": _Fixed((-0.175, -0.2, 1.98), heading_deg=10.0, down_deg=65.0),
     "overhead": _Fixed((-0.175, 0.0, 2.43), heading_deg=0.0, down_deg=65.0),
+    "spectator": _Fixed((-0.40, -1.55, 2.00), heading_deg=67.0, down_deg=30.0),
 }
+"""The first four are RLBench's; "spectator" stands aside and sees arm, table and the front of what faces the robot."""
 _FIXED_FIELD_DEG, _WRIST_FIELD_DEG = 40.0, 60.0
 _WRIST_POSITION_M = (-0.0500, 0.0020, -0.0921)
 _WRIST_TILT = radians(5.0)
