@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from PIL import ImageColor
 from torch import Tensor, nn
 
 from gnfactor.errors import ConfigError, GNFactorError, MissingExtraError, ObservationError
@@ -33,6 +34,8 @@ class LanguageConfig:
     """Numbers per token; CLIP's RN50 has 512."""
     tokens: int = 77
     """Longest instruction in tokens; CLIP has 77."""
+    color_words: bool = False
+    """For hashing: tell the policy what colour words mean, as red, green and blue of CSS's named colours."""
     attend_padding: bool = True
     """Let the Perceiver see the padding behind an instruction too, as published."""
 
@@ -41,6 +44,8 @@ class LanguageConfig:
             raise ConfigError(f"language encoder '{self.encoder}' is unknown; known are {sorted(TEXT_ENCODERS)}")
         if self.width < 1 or self.tokens < 1:
             raise ConfigError(f"language width {self.width} and tokens {self.tokens} must both be at least 1")
+        if self.color_words and (self.encoder != "hashing" or self.width < 4):
+            raise ConfigError("language.color_words is for encoder: hashing with a width of at least 4")
 
 
 class TextTokens(NamedTuple):
@@ -74,6 +79,9 @@ class HashingEncoder:
     It knows no meaning. Two words are the same or strangers: "grey" and "gray", "drawer" and "drawers" have
     nothing in common, and a word that was never trained carries no information at all. Upper and lower case and
     punctuation are the same to it.
+
+    With `color_words` it knows one thing: the first three numbers of a word are red, green and blue, -2 to 2, if CSS
+    has a colour of that name, and 0 otherwise. Which pixels look like that is still for the policy to learn.
     """
 
     name = "hashing"
@@ -81,6 +89,7 @@ class HashingEncoder:
     def __init__(self, config: LanguageConfig) -> None:
         self.width = config.width
         self.tokens = config.tokens
+        self._color_words = config.color_words
 
     def encode(self, texts: Sequence[str]) -> TextTokens:
         features = torch.zeros(len(texts), self.tokens, self.width)
@@ -88,9 +97,20 @@ class HashingEncoder:
         for row, text in enumerate(texts):
             words = re.findall(r"\w+", text.lower())
             _check_length(text, len(words), self.tokens)
-            features[row, : len(words)] = torch.stack([_word_vector(word, self.width) for word in words])
+            features[row, : len(words)] = torch.stack([self._vector(word) for word in words])
             mask[row, : len(words)] = True
         return TextTokens(features, mask)
+
+    def _vector(self, word: str) -> Float[Tensor, "width"]:
+        vector = _word_vector(word, self.width)
+        return torch.cat((_color_of(word), vector[3:])) if self._color_words else vector
+
+
+def _color_of(word: str) -> Float[Tensor, "3"]:
+    """Red, green and blue of a CSS colour, -2 to 2; 0 for any other word."""
+    if word not in ImageColor.colormap:
+        return torch.zeros(3)
+    return torch.tensor(ImageColor.getrgb(word)[:3]) * (4 / 255) - 2
 
 
 @lru_cache(maxsize=4096)
@@ -282,12 +302,16 @@ class ConditionConfig:
             raise ConfigError(f"condition width {self.width} must be a positive multiple of heads {self.heads}")
 
 
+_WIDTH_IN_PLACE = 16
+"""Numbers of each word that the condition sees in the word's place."""
+
+
 class Conditioner(nn.Module):
     """One vector from the instruction, the step and the robot's state; it serves to modulate a network.
 
     The step asks, the tokens answer: at step 2 of "push the maroon button, then push the green button" the
-    attention can rest on the second colour. The mean of all tokens goes along, for what the sentence as a whole
-    says. Both are layer-normed: a mean of many words is short, and what one word of them says would be lost in it.
+    attention can rest on the second colour. Since attention begins by spreading over all words, in which any one of
+    them is lost, a few numbers of every word in its place go along too.
     """
 
     def __init__(
@@ -301,8 +325,10 @@ class Conditioner(nn.Module):
         self.step = nn.Embedding(episode_length, width)
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
-        self.attended_norm, self.mean_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(3 * width + state_width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.attended_norm = nn.LayerNorm(width)
+        self.in_place = nn.Linear(language.width, _WIDTH_IN_PLACE)
+        inputs = 2 * width + _WIDTH_IN_PLACE * language.tokens + state_width
+        self.mlp = nn.Sequential(nn.Linear(inputs, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(
         self,
@@ -317,7 +343,6 @@ class Conditioner(nn.Module):
         query = self.query(asked).unflatten(-1, (self.heads, 1, -1))
         key, value = self.key_value(words + self.place).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None]).flatten(1)
-        weight = mask.to(words.dtype) / mask.sum(-1, keepdim=True)
-        mean = (words * weight[..., None]).sum(1)
-        said = (self.attended_norm(attended), self.mean_norm(mean))
+        in_place = (self.in_place(tokens) * mask[..., None]).flatten(1)
+        said = (self.attended_norm(attended), in_place)
         return self.mlp(torch.cat((*said, asked, state.to(attended.dtype)), -1))
