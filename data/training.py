@@ -37,10 +37,10 @@ def train(config: Config) -> Path:
     policy = Policy(config.policy)
     if point is None:  # else the checkpoint brings its instructions, and no text encoder is needed
         policy.instructions.learn(split.instructions())
+    trainer = make_trainer(config, console, from_step=0 if point is None else read_info(point).step)
     run_dir = Path(config.run_dir)
     if is_first_process():
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    trainer = make_trainer(config, console, from_step=0 if point is None else read_info(point).step)
     trainer.fit(Learner(policy, config), datamodule=DemonstrationModule(split, config), ckpt_path=point)
     return run_dir

@@ -36,6 +36,9 @@ FOLDER = "checkpoints"
 _YAML_END = "...\n"
 """YAML's own mark for the end of a document."""
 _NAME = re.compile(r"step=(\d+)")
+_OF_THE_PROCESS = ("workers", "keep", "log_every", "validate_every", "checkpoint_every", "accelerator", "strategy")
+_WITHOUT_EFFECT = ("run_dir", "resume", "evaluate.", *(f"train.{name}" for name in _OF_THE_PROCESS))
+"""Keys that change none of a run's weights."""
 
 
 @dataclass(frozen=True)
@@ -181,19 +184,23 @@ def read_config(path: Path) -> Config:
 
 
 def check_continuable(path: Path, config: Config) -> None:
-    """Refuse to continue from a checkpoint with another policy or another optimiser than it was trained with.
+    """Refuse to continue from a checkpoint as another run than it was: the result would be neither's.
+
+    Only keys that change no weight may differ; so may the number of steps, to a larger one, under a constant schedule.
 
     Raises:
-        CheckpointError: names the keys that differ.
+        CheckpointError: names the keys that differ, with both values.
     """
     before, now = _flat(asdict(read_config(path))), _flat(asdict(config))
-    names = sorted(name for name in {*before, *now} if name.startswith(("policy.", "optim.")))
+    names = sorted(name for name in {*before, *now} if not name.startswith(_WITHOUT_EFFECT))
     changed = [name for name in names if before.get(name) != now.get(name)]
+    if "train.steps" in changed and config.optim.schedule == "constant" and now["train.steps"] > before["train.steps"]:
+        changed.remove("train.steps")
     if changed:
-        first = changed[0]
+        differences = ", ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in changed)
         raise CheckpointError(
-            f"{path} was trained with other settings: {', '.join(changed)} ({first} was {before.get(first)}, is "
-            f"{now.get(first)}); set them as they were, or start a new run in another run_dir"
+            f"{path} belongs to a run with other settings: {differences}; set them as they were, or start a new run in "
+            "another run_dir"
         )
 
 

@@ -25,7 +25,7 @@ from gnfactor.checkpoint import (
     select_checkpoint,
     write_checkpoint,
 )
-from gnfactor.config import Config, from_yaml
+from gnfactor.config import Config, from_yaml, override
 from gnfactor.errors import CheckpointError
 from gnfactor.model import Policy
 from gnfactor.training.metrics import ErrorSummary
@@ -228,8 +228,48 @@ def test_a_checkpoint_of_the_same_step_is_replaced(folder: Path, config: Config)
     assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
 
 
-def test_continuing_with_another_policy_or_optimiser_names_what_differs(folder: Path, config: Config) -> None:
-    check_continuable(folder, replace(config, run_dir="elsewhere", train=replace(config.train, steps=99)))
-    other = replace(config, optim=replace(config.optim, lr=0.5))
-    with pytest.raises(CheckpointError, match=r"optim\.lr was 0\.01, is 0\.5"):
-        check_continuable(folder, other)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["run_dir=elsewhere", "resume=true", "evaluate.episodes=3"],
+        ["train.workers=2", "train.keep=1", "train.log_every=7", "train.validate_every=7", "train.checkpoint_every=7"],
+        ["train.accelerator=auto", "train.strategy=ddp"],
+        ["train.steps=7"],
+    ],
+)
+def test_a_run_is_continued_with_changes_that_leave_its_weights_alone(
+    folder: Path, config: Config, overrides: list[str]
+) -> None:
+    check_continuable(folder, override(config, overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["policy.head.loss.rotation=2"], r"policy\.head\.loss\.rotation was 1\.0, is 2\.0"),
+        (["optim.lr=0.5", "train.seed=1"], r"optim\.lr was 0\.01, is 0\.5, train\.seed was 0, is 1;"),
+        (["augment.yaw_deg=1"], r"augment\.yaw_deg was"),
+        (["data.store=other"], r"data\.store was None, is other"),
+        (["data.task_weights={push: 2}"], r"data\.task_weights\.push was None, is 2\.0"),
+        (["train.batch_size=3"], r"train\.batch_size was 2, is 3"),
+        (["train.accumulate=3"], r"train\.accumulate was 1, is 3"),
+        (["train.precision=bf16"], r"train\.precision was 32, is bf16"),
+        (["train.devices=2", "train.batch_size=1"], r"train\.devices was 1, is 2"),
+        (["train.nodes=2"], r"train\.nodes was 1, is 2"),
+        (["train.steps=5"], r"train\.steps was 6, is 5"),
+    ],
+)
+def test_continuing_as_another_run_is_refused_with_both_values(
+    folder: Path, config: Config, overrides: list[str], words: str
+) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        check_continuable(folder, override(config, overrides))
+
+
+def test_more_steps_under_a_schedule_that_depends_on_them_are_another_run(tmp_path: Path, config: Config) -> None:
+    config = override(config, ["optim.schedule=cosine"])
+    path = checkpoint_path(tmp_path, 7)
+    write_checkpoint(path, config, INFO, {}, {})
+    check_continuable(path, config)
+    with pytest.raises(CheckpointError, match=r"train\.steps was 6, is 8"):
+        check_continuable(path, override(config, ["train.steps=8"]))
