@@ -30,7 +30,7 @@ from gnfactor.checkpoint import (
     read_state,
     write_checkpoint,
 )
-from gnfactor.config import Config, from_yaml
+from gnfactor.config import Config, from_yaml, override
 from gnfactor.errors import CheckpointError, ConfigError
 from gnfactor.model import Policy
 from gnfactor.scene import ARM
@@ -184,6 +184,15 @@ def test_devices_that_are_not_there_are_refused(config: Config) -> None:
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(ConfigError, match=r"train\.devices.*accelerator=cpu"):
         make_trainer(with_train(config, accelerator="cuda"), Console(), 0)
+
+
+def test_processes_that_cannot_share_batch_statistics_are_refused(config: Config) -> None:
+    two = with_train(config, devices=2)
+    with pytest.raises(ConfigError, match=r"policy\.encoder\.norm is batch, and 2 processes on CPUs.*norm=group"):
+        train(override(two, ["policy.encoder.norm=batch"]))
+    assert not Path(two.run_dir).exists()
+    for changes in (["policy.encoder.kind=pointwise", "policy.encoder.norm=batch"], ["train.devices=1"], []):
+        make_trainer(override(two, changes), Console(), 0)
 
 
 def test_bf16_trains(config: Config) -> None:

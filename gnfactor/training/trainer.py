@@ -164,6 +164,9 @@ def make_trainer(config: Config, console: Console, from_step: int) -> Trainer:
         config: the run's configuration.
         console: where progress and errors on held-out demonstrations are shown.
         from_step: 0, or the step of the checkpoint from which the run continues.
+
+    Raises:
+        ConfigError: the devices are not there, or cannot train this policy together.
     """
     train, run_dir = config.train, Path(config.run_dir)
     quieten_lightning()
@@ -174,6 +177,12 @@ def make_trainer(config: Config, console: Console, from_step: int) -> Trainer:
             "for fewer, or set train.accelerator=cpu"
         )
     processes = train.devices * train.nodes
+    encoder = config.policy.encoder
+    if processes > 1 and not cuda and encoder.kind == "unet" and encoder.norm == "batch":
+        raise ConfigError(
+            f"policy.encoder.norm is batch, and {processes} processes on CPUs cannot share a batch's statistics "
+            "(torch synchronises them on CUDA only); set policy.encoder.norm=group, or train on CUDA or in one process"
+        )
     distributed = processes > 1 or train.strategy == "ddp"
     return Trainer(
         accelerator="cuda" if cuda else "cpu",
