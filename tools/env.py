@@ -36,7 +36,7 @@ def main() -> int:
     build = install_torch(python, next(pin for pin in pins if pin.startswith("torch==")))
     print(f"installing the rest ({EXTRAS})", flush=True)
     editable = f"{ROOT}[{EXTRAS}]"
-    if pip(python, "install", "--quiet", "-c", str(constraints), "-e", editable) != 0:
+    if pip(python, "install", "-c", str(constraints), "-e", editable) != 0:
         print("pip failed: see its last lines above; if it cannot reach an index, set PIP_INDEX_URL and try again")
         return 1
     print(f"ready: {folder} with {build}", flush=True)
@@ -53,8 +53,8 @@ def install_torch(python: Path, pin: str) -> str:
         is_cpu_enough = platform.system() == "Linux" and platform.machine() == "x86_64" and not has_nvidia_driver()
         if is_cpu_enough:
             print(f"no NVIDIA driver here: looking for a CPU build of torch {wanted}", flush=True)
-        cpu_try = ["install", "--quiet", "--timeout", "15", "--retries", "0", *source, f"{pin}+cpu"]
-        if not is_cpu_enough or pip(python, *cpu_try, quiet=True) != 0:
+        cpu_try = ["install", "--timeout", "15", "--retries", "0", *source, f"{pin}+cpu"]
+        if not is_cpu_enough or pip(python, *cpu_try, may_fail=True) != 0:
             print(f"installing torch {wanted} as the package index has it (on Linux: with CUDA, large)", flush=True)
             if pip(python, "install", *source, pin) != 0:
                 sys.exit("torch could not be installed: see pip's last lines above")
@@ -78,11 +78,10 @@ def torch_version(python: Path) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def pip(python: Path, *arguments: str, quiet: bool = False) -> int:
-    """Run pip in the environment and return its exit status."""
-    output = subprocess.DEVNULL if quiet else None
+def pip(python: Path, *arguments: str, may_fail: bool = False) -> int:
+    """Run pip in the environment, with its own progress bars, and return its exit status."""
     command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
-    return subprocess.run(command, stdout=output, stderr=output, check=False).returncode
+    return subprocess.run(command, stderr=subprocess.DEVNULL if may_fail else None, check=False).returncode
 
 
 if __name__ == "__main__":
