@@ -88,11 +88,24 @@ def test_an_evaluation_counts_successes_crashes_and_controls_and_films_one_of_ea
     assert tap.successes == 4 - crashed
     assert 0 < crashed < 4
     assert {episode.ending for episode in report.episodes if not episode.success} == {"crashed"}
-    assert all(control.mean == 0 for control in report.controls.values())
-    assert all("disc" in e.instruction for e in report.control_episodes["other_instruction"] if e.ending != "crashed")
+    assert report.void_controls == ("empty_scene", "other_instruction")
+    assert {control.endings["crashed"] for control in report.controls.values()} == {crashed}
     assert [(video.task, video.success) for video in report.videos] == [("touch", True), ("tap", True)]
     assert all((tmp_path / video.path).is_file() for video in report.videos)
     assert report.protocol.cameras == ("overhead",)
+
+
+def test_a_policy_that_looks_and_listens_fails_in_controls_of_which_no_episode_crashes() -> None:
+    report = run(
+        EvaluateConfig(tasks=("touch",), episodes=4, max_steps=2, controls=("empty_scene", "other_instruction"))
+    )
+    assert report.score.mean == 1
+    assert report.void_controls == ()
+    for name, control in report.controls.items():
+        assert control.mean == 0
+        assert {episode.ending for episode in report.control_episodes[name]} == {"max_steps"}
+    main, other = report.episodes, report.control_episodes["other_instruction"]
+    assert all(one.instruction != two.instruction for one, two in zip(main, other, strict=True))
 
 
 def test_results_do_not_depend_on_the_number_of_processes() -> None:
@@ -157,7 +170,7 @@ policy:
   image_size: [16, 16]
   grid: {size: 8}
   encoder: {widths: [4, 8], channels: 8, norm: group}
-  language: {encoder: hashing, width: 8, tokens: 4}
+  language: {encoder: hashing, width: 8, tokens: 16}
   head:
     network:
       width: 8
@@ -187,7 +200,7 @@ def test_eval_builds_everything_from_the_checkpoint_and_leaves_a_report(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mujoco", exc_type=ImportError)
-    assert door.main([str(trained)]) == 0
+    assert door.main([str(trained), "controls=[empty_scene,other_instruction]"]) == 0
     folder = trained / "evaluations" / "step=00000007-tabletop-seed0"
     assert {"report.json", "report.md", "training.png"} <= {path.name for path in folder.iterdir()}
     report = json.loads((folder / "report.json").read_text())
@@ -195,6 +208,9 @@ def test_eval_builds_everything_from_the_checkpoint_and_leaves_a_report(
     assert report["subject"]["selected_by"] == "the last by step"
     assert [task["task"] for task in report["score"]["tasks"]] == ["push_buttons"]
     assert len(report["episodes"]) == 2
+    for episodes in report["control_episodes"].values():
+        assert [episode["ending"] for episode in episodes if episode["ending"] == "crashed"] == []
+    assert (set(report["control_episodes"]), report["void_controls"]) == ({"empty_scene", "other_instruction"}, [])
     assert "push_buttons" in capsys.readouterr().out
 
 

@@ -24,6 +24,7 @@ from gnfactor.evaluation.report import (
     Video,
     score,
     this_machine,
+    void_controls,
     wilson,
 )
 
@@ -105,6 +106,7 @@ def report() -> Report:
         ),
         score=score(episodes),
         controls={"empty_scene": score(records(0, 4, "open_drawer") + records(1, 3, "push_buttons"))},
+        void_controls=(),
         videos=(Video("open_drawer", True, "videos/open_drawer_success.webm"),),
         machine=this_machine("cpu"),
         episodes=episodes,
@@ -154,6 +156,30 @@ def test_the_page_tells_the_result_the_controls_the_protocol_and_the_failures() 
     assert "1 episodes were repeated once" in page
     assert "(videos/open_drawer_success.webm)" in page
     assert "(training.png)" in page
+
+
+def test_a_control_whose_episodes_crashed_is_void_everywhere(tmp_path: Path) -> None:
+    jammed = (*records(0, 3, "open_drawer"), record("open_drawer", False, "crashed", "KeyError: 'drawer'"))
+    controls = {"empty_scene": score(jammed), "other_instruction": score(records(0, 4, "open_drawer"))}
+    assert void_controls(controls) == ("empty_scene",)
+    broken = replace(
+        report(), controls=controls, void_controls=void_controls(controls), control_episodes={"empty_scene": jammed}
+    )
+    page = markdown(broken)
+    assert "| VOID, episodes crashed: the picture replaced by an empty scene's |" in page
+    assert "| the instruction replaced by another variation's |" in page
+    assert "| control: the picture replaced by an empty scene's | 0 | 3 | 0 | 1 |" in page
+    assert "1 x open_drawer, control 'empty_scene': KeyError: 'drawer'" in page
+    write_report(broken, tmp_path)
+    read = json.loads((tmp_path / "report.json").read_text())
+    assert read["void_controls"] == ["empty_scene"]
+    assert read["controls"]["empty_scene"]["endings"] == {"success": 0, "max_steps": 3, "refused": 0, "crashed": 1}
+    console = Console(record=True, width=120, quiet=False)
+    print_report(broken, console)
+    said = console.export_text()
+    assert "VOID" in said
+    assert "control: the picture replaced by an empty scene's: no success in time 3, crash 1" in said
+    assert "how episodes ended: success 3, no success in time 2, refused action 1, crash 2" in said
 
 
 def test_the_page_of_a_policy_without_checkpoint_controls_or_videos_leaves_them_out() -> None:

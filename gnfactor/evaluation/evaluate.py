@@ -21,7 +21,17 @@ from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Policy, SeededS
 from gnfactor.errors import ConfigError, MissingExtraError, ObservationError
 from gnfactor.evaluation.controls import CONTROLS
 from gnfactor.evaluation.film import Film
-from gnfactor.evaluation.report import SCHEMA, EpisodeRecord, Protocol, Report, Subject, Video, score, this_machine
+from gnfactor.evaluation.report import (
+    SCHEMA,
+    EpisodeRecord,
+    Protocol,
+    Report,
+    Subject,
+    Video,
+    score,
+    this_machine,
+    void_controls,
+)
 from gnfactor.evaluation.serving import Job, Venue, serve
 from gnfactor.rollout import Episode, OnRefusal
 
@@ -123,6 +133,7 @@ def evaluate(
     episodes = _run(jobs, venue, policy, config.processes, console, "evaluating")
     records = [_record(scene, episode) for scene, episode in zip(scenes * len(rounds), episodes, strict=True)]
     by_round = {name: tuple(records[i * len(scenes) : (i + 1) * len(scenes)]) for i, name in enumerate(rounds)}
+    controls = {name: score(by_round[name]) for name in config.controls}
     videos: tuple[Video, ...] = ()
     if config.videos and folder is not None:
         videos = _film(config, scenes, by_round[None], venue, policy, world.film_camera, folder, console)
@@ -133,7 +144,8 @@ def evaluate(
         subject=subject,
         protocol=_protocol(config, eyes, scenes),
         score=score(by_round[None]),
-        controls={name: score(by_round[name]) for name in config.controls},
+        controls=controls,
+        void_controls=void_controls(controls),
         videos=videos,
         machine=this_machine(device),
         episodes=by_round[None],

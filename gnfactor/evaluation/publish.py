@@ -16,6 +16,12 @@ from gnfactor.evaluation.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Int
 
 JSON_NAME, TEXT_NAME, CURVES_NAME = "report.json", "report.md", "training.png"
 _HEADINGS = ("task", "successes", "rate", "95% interval", "actions")
+_ENDINGS = {
+    "success": "success",
+    "max_steps": "no success in time",
+    "refused": "refused action",
+    "crashed": "crash",
+}
 _REASONS = 8
 
 
@@ -42,8 +48,12 @@ def print_report(report: Report, console: Console) -> None:
         table.add_row(*row, end_section=index == len(rows) - 2, style="bold" if index == len(rows) - 1 else None)
     for name, control in report.controls.items():
         *_, (_, successes, rate, interval, actions) = _rows(control)
-        table.add_row(f"control: {CONTROL_TITLES[name]}", successes, rate, interval, actions, style="dim")
+        title = f"{_void(report, name)}control: {CONTROL_TITLES[name]}"
+        table.add_row(title, successes, rate, interval, actions, style="red" if _void(report, name) else "dim")
     console.print(table)
+    for title, found in _rounds(report):
+        ended = ", ".join(f"{_ENDINGS[ending]} {count}" for ending, count in found.endings.items() if count)
+        console.print(f"{title}: {ended}", style="red" if found.endings["crashed"] else "dim", highlight=False)
     console.print(f"intervals: {WILSON}; of the mean: {MEAN_INTERVAL}", style="dim", highlight=False)
     repeated = sum(episode.repeated for episode in report.episodes)
     if repeated:
@@ -97,9 +107,24 @@ def _controls(report: Report) -> str:
     """What is left of the success when something is withheld, on the same scenes."""
     names = [task.task for task in report.score.tasks]
     rows = [("none", *_rates(report.score))]
-    rows += [(CONTROL_TITLES[name], *_rates(score)) for name, score in report.controls.items()]
+    rows += [
+        (f"{_void(report, name)}{CONTROL_TITLES[name]}", *_rates(score)) for name, score in report.controls.items()
+    ]
     text = "The same scenes with something withheld from the policy; one that looks and listens fails in them.\n\n"
-    return text + _table(("withheld", *names, "mean", "95% interval"), rows)
+    text += _table(("withheld", *names, "mean", "95% interval"), rows)
+    if report.void_controls:
+        text += "\nIn a void control episodes crashed. They count as failures, so that it shows nothing.\n"
+    return text
+
+
+def _void(report: Report, control: str) -> str:
+    return "VOID, episodes crashed: " if control in report.void_controls else ""
+
+
+def _rounds(report: Report) -> list[tuple[str, Score]]:
+    """The episodes that count and those of each control, with a title."""
+    controls = [(f"control: {CONTROL_TITLES[name]}", found) for name, found in report.controls.items()]
+    return [("how episodes ended", report.score), *controls]
 
 
 def _rates(score: Score) -> tuple[str, ...]:
@@ -129,17 +154,22 @@ def _protocol(report: Report) -> str:
 
 def _endings(report: Report) -> str:
     """Counts of how episodes ended, and the commonest reasons of refusals and crashes."""
-    endings = ("success", "max_steps", "refused", "crashed")
-    titles = ("success", "no success in time", "refused action", "crash")
     counts = Counter((episode.task, episode.ending) for episode in report.episodes)
     tasks = [task.task for task in report.score.tasks]
-    rows = [(task, *(str(counts[task, ending]) for ending in endings)) for task in tasks]
-    text = _table(("task", *titles), rows)
+    rows = [(task, *(str(counts[task, ending]) for ending in _ENDINGS)) for task in tasks]
+    rows += [(title, *(str(found.endings[ending]) for ending in _ENDINGS)) for title, found in _rounds(report)[1:]]
+    text = _table(("task", *_ENDINGS.values()), rows)
     repeated = [episode for episode in report.episodes if episode.repeated]
     if repeated:
         text += f"\n{len(repeated)} episodes were repeated once since the environment's process had died: "
         text += ", ".join(_name(episode) for episode in repeated) + ".\n"
     reasons = Counter(f"{e.task}: {e.reason}" for e in report.episodes if e.reason and not e.success)
+    reasons.update(
+        f"{e.task}, control '{name}': {e.reason}"
+        for name, episodes in report.control_episodes.items()
+        for e in episodes
+        if e.ending == "crashed"
+    )
     if reasons:
         text += "\nReasons of failures, the commonest first:\n\n"
         text += _list(f"{count} x {reason}" for reason, count in reasons.most_common(_REASONS))

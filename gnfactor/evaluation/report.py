@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
+from typing import get_args
 
 from gnfactor import __version__
+from gnfactor.rollout import Ending
 
 SCHEMA = 1
 """Version of the report's JSON form; it changes whenever a key changes its meaning or goes."""
@@ -53,6 +56,8 @@ class Score:
     """Of the tasks' rates."""
     interval: Interval
     """By `MEAN_INTERVAL`."""
+    endings: Mapping[str, int]
+    """How many episodes ended in each of the ways in which they can."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,8 @@ class Report:
     score: Score
     controls: Mapping[str, Score]
     """By name: the same scenes, with something withheld from the policy."""
+    void_controls: tuple[str, ...]
+    """Controls in which an episode crashed: a crash is a failure too, so that they do not show what they are for."""
     videos: tuple[Video, ...]
     machine: Machine
     episodes: tuple[EpisodeRecord, ...]
@@ -162,7 +169,18 @@ def score(episodes: Sequence[EpisodeRecord]) -> Score:
         by_task.setdefault(episode.task, []).append(episode)
     tasks = tuple(_task_score(task, group) for task, group in by_task.items())
     successes = sum(task.successes for task in tasks)
-    return Score(tasks, fmean(task.rate for task in tasks), wilson(successes, len(episodes)))
+    endings = Counter(episode.ending for episode in episodes)
+    return Score(
+        tasks=tasks,
+        mean=fmean(task.rate for task in tasks),
+        interval=wilson(successes, len(episodes)),
+        endings={ending: endings[ending] for ending in get_args(Ending)},
+    )
+
+
+def void_controls(controls: Mapping[str, Score]) -> tuple[str, ...]:
+    """Names of the controls in which an episode crashed."""
+    return tuple(name for name, found in controls.items() if found.endings["crashed"])
 
 
 def this_machine(device: str) -> Machine:
