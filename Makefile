@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml tools/env.py
 	@touch $@
 
 test: env
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 check: env
 	$(VENV)/bin/ruff check .

@@ -296,14 +296,14 @@ class ConditionConfig:
 
     width: int = 128
     heads: int = 4
+    in_place: int = 16
+    """Numbers of each word that are seen in the word's place, beside what attention gathers."""
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width < 1 or self.width % self.heads:
             raise ConfigError(f"condition width {self.width} must be a positive multiple of heads {self.heads}")
-
-
-_WIDTH_IN_PLACE = 16
-"""Numbers of each word that the condition sees in the word's place."""
+        if self.in_place < 1:
+            raise ConfigError(f"condition in_place is {self.in_place}; it must be at least 1")
 
 
 class Conditioner(nn.Module):
@@ -326,8 +326,8 @@ class Conditioner(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.attended_norm = nn.LayerNorm(width)
-        self.in_place = nn.Linear(language.width, _WIDTH_IN_PLACE)
-        inputs = 2 * width + _WIDTH_IN_PLACE * language.tokens + state_width
+        self.in_place = nn.Linear(language.width, config.in_place)
+        inputs = 2 * width + config.in_place * language.tokens + state_width
         self.mlp = nn.Sequential(nn.Linear(inputs, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(

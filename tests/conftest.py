@@ -21,8 +21,8 @@ SHARED = REPOSITORY.parent / "shared"
 
 
 def pytest_configure() -> None:
-    """Two threads at most, so that tests share a small machine."""
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    """One thread in each of the processes that share a small machine (`make test` runs two)."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +49,17 @@ def test_hashing_gives_every_word_one_token_in_order_and_nothing_else(texts: lis
     for row, text in enumerate(texts):
         for column, word in enumerate(text.split()):
             assert torch.equal(tokens.features[row, column], HashingEncoder(SMALL).encode([word]).features[0, 0])
+
+
+def test_colour_words_say_their_colour_and_other_words_say_none() -> None:
+    encoder = HashingEncoder(replace(SMALL, color_words=True))
+    blue, button = encoder.encode(["blue button"]).features[0, :2]
+    assert blue[:3].tolist() == [-2.0, -2.0, 2.0]
+    assert button[:3].tolist() == [0.0, 0.0, 0.0]
+    plain = HashingEncoder(SMALL).encode(["blue button"]).features[0, :2]
+    assert torch.equal(torch.stack((blue, button))[:, 3:], plain[:, 3:])
+    with pytest.raises(ConfigError, match="color_words"):
+        LanguageConfig(encoder="clip", color_words=True)
 
 
 def test_hashing_is_the_same_on_every_machine() -> None:
