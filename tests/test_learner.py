@@ -41,6 +41,7 @@ from gnfactor.training.run_log import RunLog, read_metrics
 from gnfactor.training.trainer import Checkpoints, make_trainer, resume_point
 from tests.gradient_worker import gradients
 from tests.synthetic import SIZE, TINY, make_demonstration, make_store
+from tests.training_worker import drawn_batches
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -286,10 +287,14 @@ def test_errors_of_actions_are_measured_against_the_demonstration() -> None:
     assert list(by_keyframe([second, first])) == [("push", 0), ("push", 1)]
 
 
-def test_two_processes_give_the_gradient_of_one_with_both_batches(store: Path, tmp_path: Path) -> None:
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        return str(free.getsockname()[1])
+
+
+def test_two_processes_give_the_gradient_of_one_with_both_batches(store: Path, tmp_path: Path) -> None:
+    port = free_port()
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.gradient_worker", str(rank), "2", port, str(store), str(tmp_path / "two")],
@@ -305,3 +310,24 @@ def test_two_processes_give_the_gradient_of_one_with_both_batches(store: Path, t
     assert any(value.abs().max() > 0.01 for value in one.values())
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_draw_together_what_one_with_twice_the_batch_draws(store: Path, tmp_path: Path) -> None:
+    setting = ["train.steps=3", "train.accumulate=2", "data.task_weights={push: 2}"]
+    together = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    command = [sys.executable, "-m", "tests.training_worker", str(store), str(tmp_path / "two")]
+    started = [
+        subprocess.Popen(
+            [*command, str(tmp_path / f"drawn{rank}"), *setting, "train.devices=2", "train.batch_size=3"],
+            cwd=REPOSITORY,
+            env={**os.environ, **together, "OMP_NUM_THREADS": "1", "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    alone = drawn_batches(store, tmp_path / "one", *setting, "train.batch_size=6")
+    assert [process.wait(250) for process in started] == [0, 0]
+    first, second = (load_file(tmp_path / f"drawn{rank}") for rank in (0, 1))
+    assert len(alone) == 2 * 6
+    assert first.keys() == second.keys() == alone.keys()
+    for name, whole in alone.items():
+        assert torch.equal(torch.cat((first[name], second[name])), whole)
