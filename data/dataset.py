@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.progress import track
 from torch.utils.data import Dataset, Sampler
@@ -15,10 +17,16 @@ from torch.utils.data import Dataset, Sampler
 from data.episode import EpisodeInfo
 from data.pairs import Pair, keyframe_pairs, training_pairs
 from data.store import Store, natural
+from gnfactor.actions import Box, contains
 from gnfactor.batch import Sample
+from gnfactor.checkpoint import TrainedOn
 from gnfactor.config import DataConfig
+from gnfactor.envs.base import EVALUATION_SEEDS
 from gnfactor.errors import ConfigError, DataError
-from gnfactor.scene import Observation
+from gnfactor.scene import ARM, Observation
+
+_MISSPELT = 0.8
+"""Likeness (difflib's ratio) from which an unknown name is taken for a known one misspelt."""
 
 
 class Draw(NamedTuple):
@@ -137,21 +145,46 @@ class Split:
         moments = (*self.training.moments, *self.validation.moments)
         return tuple(sorted({text for one in moments for text in one.info.instructions}))
 
+    def trained_on(self) -> TrainedOn:
+        """What a checkpoint says about its demonstrations."""
+        learned = [moments.info for moments in self.training.moments]
+        return TrainedOn(
+            tasks=tuple(sorted({info.task for info in learned})),
+            renderer=learned[0].renderer,
+            training=tuple(info.name for info in learned),
+            held_out=tuple(moments.info.name for moments in self.validation.moments),
+        )
 
-def load_split(store: Store, config: DataConfig, cameras: Sequence[str], *, progress: bool = True) -> Split:
+
+def load_split(
+    store: Store,
+    config: DataConfig,
+    cameras: Sequence[str],
+    box: Box,
+    *,
+    again: TrainedOn | None = None,
+    progress: bool = True,
+) -> Split:
     """Read the frames that a run uses into memory.
 
     Args:
         store: demonstrations.
         config: which of them, and which moments.
         cameras: those that the policy looks through; no others are read.
+        box: what the policy's voxels cover; a keyframe outside could be neither labelled nor chosen.
+        again: take the very episodes of an earlier split instead of choosing.
         progress: show a bar.
 
     Raises:
-        ConfigError: a task is not in the store, or has no episode left to learn from.
-        DataError: the store is empty or damaged, or was made by several renderers.
+        ConfigError: a task is not in the store, or has no episode left to learn from; a weight names a task wrongly.
+        DataError: the store is empty or damaged, was made by several renderers, lacks an episode of `again`, or has
+            one to learn from whose seed is for evaluation or whose keyframe lies outside the box.
     """
-    training, validation = split_episodes(choose_episodes(store, config), config.validation_episodes)
+    if again is None:
+        training, validation = split_episodes(choose_episodes(store, config), config.validation_episodes)
+    else:
+        training, validation = _named(store, again.training), _named(store, again.held_out)
+    _refuse_evaluation_seeds(store, training)
     own = [
         training_pairs(info.frames, info.keyframes, config.start_every, config.pairs, config.keyframe_weight)
         for info in training
@@ -162,6 +195,7 @@ def load_split(store: Store, config: DataConfig, cameras: Sequence[str], *, prog
         _read(store, info, pairs, cameras)
         for info, pairs in track(jobs, "reading demonstrations", disable=not progress)
     ]
+    _refuse_keyframes_outside(store, moments[: len(training)], box)
     any_wording = config.instruction == "any"
     return Split(
         SampleSet(moments[: len(training)], own, any_wording=any_wording),
@@ -173,7 +207,7 @@ def choose_episodes(store: Store, config: DataConfig) -> dict[str, list[EpisodeI
     """Episodes of each task that the configuration names, in the order of their labels (seeds, recording numbers).
 
     Raises:
-        ConfigError: a task is not in the store.
+        ConfigError: a task is not in the store, or a weight's task is a misspelt one.
         DataError: the store is empty, or holds pictures of several renderers.
     """
     by_task: dict[str, list[EpisodeInfo]] = {}
@@ -185,6 +219,11 @@ def choose_episodes(store: Store, config: DataConfig) -> dict[str, list[EpisodeI
     absent = [task for task in wanted if task not in by_task]
     if absent:
         raise ConfigError(f"data.tasks names {absent}, but the store {store.path} has only {sorted(by_task)}")
+    for name in sorted({*config.task_weights} - {*by_task}):
+        # Weights of tasks that are absent altogether are fine: a file's weights serve its merged-in variants too.
+        close = difflib.get_close_matches(name, wanted, n=1, cutoff=_MISSPELT)
+        if close:
+            raise ConfigError(f"data.task_weights names '{name}', which is no task here; did you mean '{close[0]}'?")
     renderers = sorted({info.renderer for task in wanted for info in by_task[task]})
     if len(renderers) > 1:
         raise DataError(
@@ -211,6 +250,46 @@ def split_episodes(
     training = [info for episodes in by_task.values() for info in episodes[: len(episodes) - held_out]]
     validation = [info for episodes in by_task.values() for info in episodes[len(episodes) - held_out :]]
     return training, validation
+
+
+def _named(store: Store, names: Sequence[str]) -> list[EpisodeInfo]:
+    """Episodes by name, in the order of the names."""
+    there = {info.name: info for info in store.episodes()}
+    for name in names:
+        if name not in there:
+            raise DataError(f"the store {store.path} no longer has the episode '{name}'; restore it or collect again")
+    return [there[name] for name in names]
+
+
+def _refuse_evaluation_seeds(store: Store, training: Sequence[EpisodeInfo]) -> None:
+    for info in training:
+        if info.seed is not None and info.seed in EVALUATION_SEEDS:
+            raise DataError(
+                f"the episode '{info.name}' in {store.path} has the seed {info.seed}; seeds from "
+                f"{EVALUATION_SEEDS.start} to {EVALUATION_SEEDS.stop - 1} are for evaluation scenes, which a policy "
+                "must not have seen; delete it, and collect with smaller seeds"
+            )
+
+
+def _refuse_keyframes_outside(store: Store, training: Sequence[Moments], box: Box) -> None:
+    """A position outside the box would be learned as the nearest voxel inside, which is wrong, and silently so."""
+    outside = [
+        (moments.info.name, frame, position)
+        for moments in training
+        for frame in moments.info.keyframes
+        if not contains(box, torch.from_numpy(position := _gripper_position(moments.observations[frame])))
+    ]
+    if outside:
+        name, frame, position = outside[0]
+        raise DataError(
+            f"{len(outside)} keyframes in {store.path} lie outside the voxels, the first at frame {frame} of '{name}': "
+            f"{np.round(position, 3).tolist()} m is not between {list(box.lower)} and {list(box.upper)}; widen "
+            "policy.grid.lower and policy.grid.upper, or leave the episodes out"
+        )
+
+
+def _gripper_position(observation: Observation) -> NDArray[np.float64]:
+    return np.asarray(observation.arms[ARM].world_from_gripper[:3, 3], np.float64)
 
 
 def _read(store: Store, info: EpisodeInfo, pairs: Sequence[Pair], cameras: Sequence[str]) -> Moments:

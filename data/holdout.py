@@ -36,12 +36,13 @@ class Comparison:
     keyframe: int
     """Keyframes that came before it."""
     policy: ErrorSummary
-    baseline_m: float
+    baseline_m: float | None
+    """None where no training episode has so many keyframes: then nothing says how good the policy's error is."""
 
     @property
     def is_better(self) -> bool:
         """The policy is nearer than the mean training keyframe."""
-        return self.policy.translation_m < self.baseline_m
+        return self.baseline_m is not None and self.policy.translation_m < self.baseline_m
 
 
 def compare(loaded: LoadedPolicy, split: Split) -> list[Comparison]:
@@ -69,7 +70,7 @@ def compare(loaded: LoadedPolicy, split: Split) -> list[Comparison]:
         if key in means
     }
     return [
-        Comparison(task, keyframe, summary, baseline.get((task, keyframe), float("inf")))
+        Comparison(task, keyframe, summary, baseline.get((task, keyframe)))
         for (task, keyframe), summary in by_keyframe(errors).items()
     ]
 
@@ -95,7 +96,7 @@ def table(comparisons: Sequence[Comparison]) -> Table:
             str(row.keyframe + 1),
             str(row.policy.count),
             f"{1000 * row.policy.translation_m:.0f}",
-            f"{1000 * row.baseline_m:.0f}",
+            "no baseline" if row.baseline_m is None else f"{1000 * row.baseline_m:.0f}",
             f"{row.policy.rotation_deg:.1f}",
             f"{row.policy.gripper_accuracy:.0%}",
             f"{row.policy.collision_accuracy:.0%}",
@@ -115,8 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = load_policy(options.run, options.select)
         if loaded.config.data.store is None:
             raise ConfigError(f"{loaded.path}/config.yaml names no data.store")
-        store = Store.open(Path(loaded.config.data.store))
-        comparisons = compare(loaded, load_split(store, loaded.config.data, loaded.config.policy.cameras))
+        store, policy = Store.open(Path(loaded.config.data.store)), loaded.config.policy
+        trained_on = loaded.info.trained_on
+        split = load_split(store, loaded.config.data, policy.cameras, policy.grid.box, again=trained_on)
+        comparisons = compare(loaded, split)
     except GNFactorError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return 2

@@ -10,9 +10,9 @@ from rich.console import Console
 from data.dataset import load_split
 from data.module import DemonstrationModule
 from data.store import Store
-from gnfactor.checkpoint import check_continuable, read_info
+from gnfactor.checkpoint import TrainedOn, check_continuable, read_info
 from gnfactor.config import Config, to_yaml
-from gnfactor.errors import ConfigError
+from gnfactor.errors import CheckpointError, ConfigError
 from gnfactor.model import Policy
 from gnfactor.training.learner import Learner
 from gnfactor.training.trainer import is_first_process, make_trainer, resume_point
@@ -30,11 +30,21 @@ def train(config: Config) -> Path:
     point = resume_point(config)
     if point is not None:
         check_continuable(point, config)
-    split = load_split(Store.open(config.data.store), config.data, config.policy.cameras, progress=is_first_process())
+    policy_config = config.policy
+    split = load_split(
+        Store.open(config.data.store),
+        config.data,
+        policy_config.cameras,
+        policy_config.grid.box,
+        progress=is_first_process(),
+    )
+    trained_on = split.trained_on()
+    if point is not None:
+        _check_demonstrations(point, trained_on)
     console.print(f"{len(split.training)} samples to learn from, {len(split.validation)} held out", highlight=False)
 
     seed_everything(config.train.seed, verbose=False)
-    policy = Policy(config.policy)
+    policy = Policy(policy_config)
     if point is None:  # else the checkpoint brings its instructions, and no text encoder is needed
         policy.instructions.learn(split.instructions())
     trainer = make_trainer(config, console, from_step=0 if point is None else read_info(point).step)
@@ -42,5 +52,20 @@ def train(config: Config) -> Path:
     if is_first_process():
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    trainer.fit(Learner(policy, config), datamodule=DemonstrationModule(split, config), ckpt_path=point)
+    learner = Learner(policy, config, trained_on)
+    trainer.fit(learner, datamodule=DemonstrationModule(split, config), ckpt_path=point)
     return run_dir
+
+
+def _check_demonstrations(point: Path, now: TrainedOn) -> None:
+    """Refuse to continue a run with other demonstrations than it began with."""
+    before = read_info(point).trained_on
+    if before is None or before == now:
+        return
+    episodes = {*before.training, *before.held_out} ^ {*now.training, *now.held_out}
+    raise CheckpointError(
+        f"{point} was trained on {len(before.training)} episodes (and {len(before.held_out)} held out), the store now "
+        f"gives {len(now.training)} (and {len(now.held_out)})"
+        + (f"; '{min(episodes)}' is only in one of the two" if episodes else "")
+        + "; put the store back as it was, or start a new run in another run_dir"
+    )

@@ -1,7 +1,7 @@
 """Checkpoints: one folder each, tensors in safetensors, all else in JSON and YAML. Nothing in it can run code.
 
     checkpoints/step=00001000/
-        checkpoint.json     format, step, validation errors, instructions
+        checkpoint.json     format, step, validation errors, instructions, what it was trained on
         config.yaml         the whole configuration, without interpolations
         model.safetensors   the policy to act with: averaged weights if the run averages them
         state.json          what resuming needs besides: loop, schedule, random generators...
@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -42,6 +42,19 @@ _WITHOUT_EFFECT = ("run_dir", "resume", "evaluate.", *(f"train.{name}" for name 
 
 
 @dataclass(frozen=True)
+class TrainedOn:
+    """Which demonstrations a policy has learned from, and which it was kept from."""
+
+    tasks: tuple[str, ...]
+    renderer: str
+    """What made the pictures; see `gnfactor.demonstration.Demonstration.renderer`."""
+    training: tuple[str, ...]
+    """Names of the episodes in the store."""
+    held_out: tuple[str, ...]
+    """Names of those that only validation saw."""
+
+
+@dataclass(frozen=True)
 class CheckpointInfo:
     """What a checkpoint says about itself."""
 
@@ -53,6 +66,8 @@ class CheckpointInfo:
     """The policy's weights are the moving average of the training weights."""
     validation: ErrorSummary | None
     """Errors on held-out episodes when last validated at this very step."""
+    trained_on: TrainedOn | None = None
+    """None where the policy did not learn from a store."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,17 +169,22 @@ def read_info(path: Path) -> CheckpointInfo:
             "release that wrote it"
         )
     try:
-        validation = header["validation"]
+        validation, trained_on = header["validation"], header.get("trained_on")
         return CheckpointInfo(
             step=int(header["step"]),
             instructions=tuple(str(text) for text in header["instructions"]),
             averaged=bool(header["averaged"]),
             validation=None if validation is None else ErrorSummary(**validation),
+            trained_on=None if trained_on is None else _trained_on(**trained_on),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path / 'checkpoint.json'} lacks or garbles {error}; it was not written by us"
         ) from error
+
+
+def _trained_on(tasks: Sequence[str], renderer: str, training: Sequence[str], held_out: Sequence[str]) -> TrainedOn:
+    return TrainedOn(tuple(tasks), renderer, tuple(training), tuple(held_out))
 
 
 def read_config(path: Path) -> Config:

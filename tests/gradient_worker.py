@@ -35,7 +35,7 @@ class Loss(nn.Module):
 def gradients(store: Path, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     """Gradient of every weight; without dropout, so that it is a function of the batch."""
     config = from_yaml(TINY)
-    split = load_split(Store.open(store), config.data, ("front",), progress=False)
+    split = load_split(Store.open(store), config.data, ("front",), config.policy.grid.box, progress=False)
     torch.manual_seed(0)
     policy = Policy(config.policy).eval()
     policy.instructions.learn(split.instructions())

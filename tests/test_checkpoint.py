@@ -15,6 +15,7 @@ from torch import Tensor
 from gnfactor.batch import collate
 from gnfactor.checkpoint import (
     CheckpointInfo,
+    TrainedOn,
     check_continuable,
     checkpoint_path,
     checkpoints,
@@ -31,7 +32,8 @@ from gnfactor.model import Policy
 from gnfactor.training.metrics import ErrorSummary
 from tests.synthetic import SIZE, TINY, make_demonstration
 
-INFO = CheckpointInfo(step=7, instructions=("push the square",), averaged=False, validation=None)
+TRAINED_ON = TrainedOn(("push",), "synthetic", ("push/variation0/seed0",), ("push/variation1/seed1",))
+INFO = CheckpointInfo(7, ("push the square",), averaged=False, validation=None, trained_on=TRAINED_ON)
 
 
 def errors(translation_m: float) -> ErrorSummary:

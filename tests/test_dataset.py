@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from hypothesis import strategies as st
 from data.dataset import Draw, Split, TaskUniformBatches, load_split
 from data.pairs import keyframe_pairs, training_pairs
 from data.store import Store
+from gnfactor.actions import Box
 from gnfactor.batch import Sample, collate
 from gnfactor.config import DataConfig
+from gnfactor.envs.base import EVALUATION_SEEDS
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.scene import ARM
 from tests.synthetic import SIZE, make_demonstration, make_store
+
+BOX = Box((-0.3, -0.5, 0.6), (0.7, 0.5, 1.6))
 
 
 @st.composite
@@ -86,7 +91,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def split_of(store: Store, **kwargs: object) -> Split:
     config = DataConfig(**{"validation_episodes": 1, **kwargs})  # type: ignore[arg-type]
-    return load_split(store, config, ("front",), progress=False)
+    return load_split(store, config, ("front",), BOX, progress=False)
 
 
 def test_samples_are_the_moments_of_the_demonstrations(store: Store) -> None:
@@ -150,9 +155,49 @@ def test_what_the_store_does_not_have_is_refused(store: Store, tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"data.validation_episodes is 3.*only 3 episodes"):
         split_of(store, validation_episodes=3)
     with pytest.raises(DataError, match="cameras"):
-        load_split(store, DataConfig(), ("wrist",), progress=False)
+        load_split(store, DataConfig(), ("wrist",), BOX, progress=False)
     with pytest.raises(DataError, match="holds no episodes"):
         split_of(Store.create(tmp_path / "empty"))
+
+
+def test_a_demonstration_of_an_evaluation_scene_is_not_learned_from(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    for seed in (1, EVALUATION_SEEDS.start):
+        store.write(make_demonstration("push", seed), f"push/variation0/seed{seed}")
+    with pytest.raises(DataError, match=r"push/variation0/seed1000000000.*for evaluation scenes"):
+        split_of(store, validation_episodes=0)
+    assert len(split_of(store, validation_episodes=1).training.moments) == 1  # held out, it teaches nothing
+
+
+def test_a_keyframe_that_no_voxel_holds_is_refused(store: Store) -> None:
+    first = split_of(store).training.moments[0]
+    x = float(first.observations[12].arms[ARM].world_from_gripper[0, 3])
+    words = rf"first at frame 12 of '{first.info.name}': \[{round(x, 3)},.*not between.*policy\.grid\.lower"
+    with pytest.raises(DataError, match=words):
+        load_split(store, DataConfig(), ("front",), Box((x + 0.01, -0.5, 0.6), (0.7, 0.5, 1.6)), progress=False)
+    load_split(store, DataConfig(), ("front",), BOX, progress=False)
+
+
+def test_a_weight_for_a_misspelt_task_is_refused_and_one_for_an_absent_task_is_not(store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"data.task_weights names 'pussh'.*did you mean 'push'"):
+        split_of(store, task_weights={"pussh": 2.0})
+    split_of(store, tasks=("push",), task_weights={"lift": 2.0, "open_drawer": 2.0})
+
+
+def test_a_split_can_be_had_again_after_the_store_has_grown(tmp_path: Path) -> None:
+    store = Store.open(make_store(tmp_path / "store", episodes=3))
+    first = split_of(store)
+    trained_on = first.trained_on()
+    assert (trained_on.tasks, trained_on.renderer) == (("lift", "push"), "synthetic")
+    assert trained_on.held_out == ("lift/variation0/seed2", "push/variation0/seed2")
+    Store.create(store.path).write(make_demonstration("push", 7), "push/variation1/seed7")
+    assert split_of(store).trained_on() != trained_on
+    config = DataConfig(validation_episodes=1)
+    again = load_split(store, config, ("front",), BOX, again=trained_on, progress=False)
+    assert again.trained_on() == trained_on
+    shutil.rmtree(store.path / "push/variation0/seed2")
+    with pytest.raises(DataError, match="no longer has the episode 'push/variation0/seed2'"):
+        load_split(store, config, ("front",), BOX, again=trained_on, progress=False)
 
 
 def test_tasks_can_be_chosen(store: Store) -> None:

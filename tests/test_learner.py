@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 from safetensors.torch import load_file
 
+from data.store import Store
 from data.training import train
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.batch import Batch, collate, sample_from
@@ -131,6 +132,18 @@ def test_a_run_is_continued_only_when_asked_and_only_with_the_same_policy(config
         train(config)
     with pytest.raises(CheckpointError, match=r"optim\.lr was"):
         train(replace(config, resume=True, optim=replace(config.optim, lr=1.0)))
+
+
+def test_a_run_is_not_continued_with_demonstrations_that_came_later(config: Config, tmp_path: Path) -> None:
+    config = with_train(replace(config, data=replace(config.data, store=str(tmp_path / "store"))), steps=1)
+    store = make_store(tmp_path / "store", episodes=2)
+    run_dir = train(config)
+    trained_on = read_info(checkpoints(run_dir)[-1]).trained_on
+    assert trained_on is not None
+    assert trained_on.held_out == ("lift/variation1/seed1", "push/variation1/seed1")
+    Store.create(store).write(make_demonstration("push", 5), "push/variation1/seed5")
+    with pytest.raises(CheckpointError, match=r"on 2 episodes.*now gives 3.*'push/variation1/seed5' is only in one"):
+        train(replace(config, resume=True))
 
 
 def test_the_averaged_weights_are_those_that_act(config: Config) -> None:

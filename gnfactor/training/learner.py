@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from gnfactor.augment import augment
 from gnfactor.batch import Batch
-from gnfactor.checkpoint import CheckpointInfo
+from gnfactor.checkpoint import CheckpointInfo, TrainedOn
 from gnfactor.config import Config
 from gnfactor.model import Policy
 from gnfactor.training.metrics import ErrorSummary
@@ -32,10 +32,12 @@ class Learner(LightningModule):
     nothing but the weights, the batch and its number.
     """
 
-    def __init__(self, policy: Policy, config: Config) -> None:
+    def __init__(self, policy: Policy, config: Config, trained_on: TrainedOn | None = None) -> None:
+        """`trained_on` is for the checkpoints to say which demonstrations they come from."""
         super().__init__()
         self.policy = policy
         self.config = config
+        self._trained_on = trained_on
         self.average = None if config.optim.ema_decay is None else Ema(policy, config.optim.ema_decay)
         self.validation: ErrorSummary | None = None
         """Errors on held-out episodes, where the present weights have been measured."""
@@ -113,6 +115,7 @@ class Learner(LightningModule):
             instructions=tuple(self.policy.instructions.texts),
             averaged=self.average is not None,
             validation=self.validation,
+            trained_on=self._trained_on,
         )
         checkpoint["average"] = None if self.average is None else self.average.state_dict()
         checkpoint["random"] = random_states()
