@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,15 +16,16 @@ from rich.console import Console
 
 import eval as door
 from gnfactor import config as settings_of
+from gnfactor.actions import Action
 from gnfactor.build import Environment, environment
-from gnfactor.checkpoint import CheckpointInfo, checkpoint_path, write_checkpoint
+from gnfactor.checkpoint import CheckpointInfo, TrainedOn, checkpoint_path, write_checkpoint
 from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Env, SeededScene
 from gnfactor.errors import ConfigError, MissingExtraError, ObservationError
 from gnfactor.evaluation.evaluate import EvaluateConfig, Eyes, evaluate, evaluation_scenes
 from gnfactor.evaluation.report import Report
 from gnfactor.model import Policy
-from tests.fake_env import TASKS, FakeEnv, PointPolicy
-from tests.synthetic import make_store
+from gnfactor.scene import Observation
+from tests.fake_env import TASKS, FakeEnv, PointPolicy, go_to
 
 EYES = Eyes(("overhead",), (32, 32))
 QUIET = Console(quiet=True)
@@ -106,6 +108,41 @@ def test_a_policy_that_looks_and_listens_fails_in_controls_of_which_no_episode_c
         assert {episode.ending for episode in report.control_episodes[name]} == {"max_steps"}
     main, other = report.episodes, report.control_episodes["other_instruction"]
     assert all(one.instruction != two.instruction for one, two in zip(main, other, strict=True))
+
+
+class Wavering(PointPolicy):
+    """Does well in the first episodes and badly ever after, or the other way round."""
+
+    def __init__(self, well: int, *, first: bool) -> None:
+        super().__init__()
+        self._left, self._first = well, first
+
+    def act(self, observations: Sequence[Observation], instructions: Sequence[str]) -> list[Action]:
+        self._left -= len(observations)
+        if (self._left >= 0) == self._first:
+            return super().act(observations, instructions)
+        return [go_to(np.array([0.2, 0.0, 1.0])) for _ in observations]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["worse", "better"])
+def test_a_video_is_called_after_what_was_filmed(tmp_path: Path, first: bool) -> None:
+    config = EvaluateConfig(tasks=("touch",), episodes=1, max_steps=1, videos=True)
+    report = evaluate(Wavering(1, first=first), EYES, config, folder=tmp_path, console=QUIET, world=DISCS)
+    assert report.score.mean == first
+    path = f"videos/touch_{'failure' if first else 'success'}.webm"
+    assert [(video.success, video.path) for video in report.videos] == [(not first, path)]
+    assert [file.name for file in (tmp_path / "videos").iterdir()] == [Path(path).name]
+
+
+def test_a_video_that_cannot_be_made_is_missed_aloud(tmp_path: Path) -> None:
+    (tmp_path / "videos").write_text("not a folder")
+    console = Console(record=True, quiet=False, width=300)
+    config = EvaluateConfig(tasks=("touch",), episodes=1, max_steps=1, videos=True)
+    report = evaluate(PointPolicy(), EYES, config, folder=tmp_path, console=console, world=DISCS)
+    assert (report.videos, report.score.mean) == ((), 1)
+    (line,) = [line for line in console.export_text().splitlines() if "no video" in line]
+    assert "no video touch_seed" in line
+    assert "cannot write the video" in line
 
 
 def test_results_do_not_depend_on_the_number_of_processes() -> None:
@@ -246,16 +283,32 @@ def test_eval_explains_a_mistake_in_one_line_and_exits_with_2(
     assert said in line
 
 
-def test_eval_takes_the_tasks_of_the_store_where_training_named_none(
+def checkpoint_of(trained: Path, path: Path, trained_on: TrainedOn) -> str:
+    """A checkpoint whose configuration names no tasks, and says itself what it was trained on."""
+    config = settings_of.override(settings_of.load([str(trained / "tiny.yaml")]), ["data.tasks=null"])
+    info = CheckpointInfo(1, (), averaged=False, validation=None, trained_on=trained_on)
+    write_checkpoint(path, config, info, Policy(config.policy).state_dict(), {})
+    return str(path)
+
+
+def test_eval_takes_the_tasks_that_the_checkpoint_was_trained_on(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = make_store(tmp_path / "store", episodes=1, tasks=("lift",))
-    config = settings_of.override(settings_of.load([str(trained / "tiny.yaml")]), ["data.tasks=null"])
-    config = replace(config, data=replace(config.data, store=str(store)))
-    info = CheckpointInfo(step=1, instructions=(), averaged=False, validation=None)
-    write_checkpoint(tmp_path / "step=1", config, info, Policy(config.policy).state_dict(), {})
-    assert door.main([str(tmp_path / "step=1")]) == 2
-    assert "names 'lift'; known are: open_drawer" in capsys.readouterr().err
+    path = checkpoint_of(trained, tmp_path / "step=1", TrainedOn(("lift",), "mujoco-ray", (), ()))
+    assert door.main([path]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "names 'lift'; known are: open_drawer" in line
+
+
+@pytest.mark.parametrize(("learned_from", "renderer"), [("rlbench", "ray"), ("mujoco-ray", "gl"), ("mujoco-gl", "ray")])
+def test_eval_warns_of_pictures_unlike_those_of_the_training(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], learned_from: str, renderer: str
+) -> None:
+    path = checkpoint_of(trained, tmp_path / "step=1", TrainedOn(("lift",), learned_from, (), ()))
+    assert door.main([path, f"renderer={renderer}"]) == 2  # for its task, after the warning
+    warning, _ = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: the policy learned from pictures by '{learned_from}'")
+    assert f"'mujoco-{renderer}'" in warning
 
 
 def test_eval_without_a_checkpoint_there_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

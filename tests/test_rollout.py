@@ -231,7 +231,7 @@ def test_a_filmed_episode_leaves_a_video_and_is_the_same_episode(tmp_path: Path)
 
 
 def test_an_environment_that_cannot_be_filmed_says_so(tmp_path: Path) -> None:
-    job = Job(SCENE, 3, "end", film=Film(tmp_path / "a.webm"))
+    job = Job(SCENE, 3, "end", film=Film(tmp_path / "a.webm", "overhead"))
     with pytest.raises(ConfigError, match="videos=false"):
         serve([job], Venue(Unfilmable, TASKS), PointPolicy(), 1)
 
@@ -282,7 +282,7 @@ def test_a_demonstration_of_the_tabletop_replayed_in_its_scene_succeeds_watched_
     assert isinstance(demonstration, Demonstration)
     policy = Replay(demonstration)
     plain = rollout(env, policy, scene, len(demonstration.keyframes))
-    filmed = film(env, Film(tmp_path / "a.webm", image_size=(32, 32)), lambda: rollout(env, policy, scene, 10))
+    filmed = film(env, Film(tmp_path / "a.webm", "front", (32, 32)), lambda: rollout(env, policy, scene, 10))
     env.close()
     assert plain.success
     assert filmed == plain

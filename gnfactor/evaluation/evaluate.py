@@ -256,24 +256,37 @@ def _film(
     folder: Path,
     console: Console,
 ) -> tuple[Video, ...]:
-    """Run the first success and the first failure of each task again and film them."""
+    """Run the first success and the first failure of each task again and film them.
+
+    A video is called after what was filmed, which may differ from what was counted where the policy runs on a GPU.
+    """
     chosen: dict[tuple[str, bool], SeededScene] = {}
     for scene, record in zip(scenes, records, strict=True):
         if record.ending != "crashed":
             chosen.setdefault((record.task, record.success), scene)
-    videos = [
-        Video(task, success, f"videos/{task}_{'success' if success else 'failure'}.webm") for task, success in chosen
-    ]
-    jobs = [
-        replace(_job(config, scene, None), film=Film(folder / video.path, camera))
-        for video, scene in zip(videos, chosen.values(), strict=True)
-    ]
-    episodes = _run(jobs, venue, policy, config.processes, console, "filming")
-    return tuple(
-        replace(video, success=episode.success is True)
-        for video, episode in zip(videos, episodes, strict=True)
-        if (folder / video.path).is_file()
-    )
+    jobs: list[tuple[Job, Film]] = []
+    for scene in chosen.values():
+        path = folder / "videos" / f"{scene.task}_seed{scene.seed}.webm"
+        if path.is_file():  # of an evaluation that was killed
+            path.unlink()
+        how = Film(path, camera)
+        jobs.append((replace(_job(config, scene, None), film=how), how))
+    episodes = _run([job for job, _ in jobs], venue, policy, config.processes, console, "filming")
+    videos: dict[str, Video] = {}
+    for (task, expected), (_, how), episode in zip(chosen, jobs, episodes, strict=True):
+        success = episode.success is True
+        video = Video(task, success, f"videos/{task}_{'success' if success else 'failure'}.webm")
+        if not how.path.is_file():
+            why = episode.reason or "nothing moved, so that there was nothing to see"
+            console.print(f"no video {how.path.stem}: {why}", markup=False, soft_wrap=True)
+        elif video.path in videos:
+            how.path.unlink()
+            word = "success" if expected else "failure"
+            console.print(f"no video of a {word} of {task}: filmed, it was none", markup=False, soft_wrap=True)
+        else:
+            how.path.replace(folder / video.path)
+            videos[video.path] = video
+    return tuple(videos.values())
 
 
 def _run(

@@ -29,7 +29,7 @@ class Film:
 
     path: Path
     """Ends in .webm."""
-    camera: str = "front"
+    camera: str
     image_size: tuple[int, int] = (320, 320)
     """Width and height in pixels, of the film only: the policy sees what it always sees."""
     frequency_hz: float = 10.0
