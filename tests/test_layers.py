@@ -1,4 +1,4 @@
-"""Imports go down: doors, the application (`data`), the rooms of `gnfactor`, the ground, `perceiver`, torch."""
+"""Imports go down: every module stands on a floor and knows its own floor and those below it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,34 @@ OURS = ("perceiver", "gnfactor", "data", "train", "eval")
 GROUND = ("geometry", "scene", "actions", "demonstration", "batch", "errors")
 """One vocabulary for all rooms; its modules know each other and nothing above them."""
 PERCEIVER_KNOWS = {"torch", "jaxtyping"}
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("perceiver.*",),
+    ("gnfactor", *(f"gnfactor.{name}" for name in GROUND)),
+    (
+        *("gnfactor.voxels", "gnfactor.cells", "gnfactor.encoder", "gnfactor.head", "gnfactor.language"),
+        *(
+            "gnfactor.proprioception",
+            "gnfactor.augment",
+            "gnfactor.published",
+            "gnfactor.config_keys",
+            "gnfactor.video",
+        ),
+    ),
+    ("gnfactor.model",),
+    ("gnfactor.agent", "gnfactor.rollout", "gnfactor.envs.*", "gnfactor.build"),
+    ("gnfactor.config", "gnfactor.checkpoint"),
+    ("gnfactor.training.*", "gnfactor.evaluation.*"),
+    ("data.*",),
+    ("train", "eval"),
+)
+"""From the lowest up; `.*` takes a package with all in it."""
+UP = {
+    ("gnfactor.config", "gnfactor.training.optim"): "the whole configuration holds that of the optimiser",
+    ("gnfactor.config", "gnfactor.evaluation.evaluate"): "the whole configuration holds that of evaluations",
+    ("gnfactor.checkpoint", "gnfactor.training.metrics"): "a checkpoint keeps the errors that it was validated with",
+}
+"""The imports that go up all the same, and why."""
 
 
 def modules() -> dict[str, Path]:
@@ -72,6 +100,20 @@ def test_perceiver_knows_torch_only(name: str) -> None:
 def test_the_ground_knows_nothing_above_it(name: str) -> None:
     ours = {found for found in imports(name) if package(found) in OURS}
     assert ours <= {f"gnfactor.{name}" for name in GROUND}
+
+
+def floor(name: str) -> int:
+    """Number of the floor on which a module stands."""
+    above = [".".join(name.split(".")[:count]) + ".*" for count in range(1, name.count(".") + 2)]
+    found = [number for number, names in enumerate(FLOORS) for entry in names if entry in (name, *above)]
+    assert len(found) == 1, f"{name} stands on floors {found}; give it one"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_go_down(name: str) -> None:
+    upward = {found for found in imports(name) & MODULES.keys() if floor(found) > floor(name)}
+    assert upward == {to for of, to in UP if of == name}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if package(name) == "gnfactor"))
