@@ -83,6 +83,8 @@ def test_a_run_leaves_what_it_promises(whole_run: tuple[Path, str, str]) -> None
     rows = read_metrics(run_dir)
     assert [int(row["step"]) for row in rows if "loss/total" in row] == list(range(1, STEPS + 1))
     assert [int(row["step"]) for row in rows if "validation/translation_m" in row] == [8, 16, 24]
+    by_keyframe = {name for name in rows[-1] if "keyframe" in name and name.endswith("/translation_m")}
+    assert by_keyframe == {f"validation/{task}/keyframe{n}/translation_m" for task in ("push", "lift") for n in (0, 1)}
     loaded = load_policy(run_dir)
     assert loaded.info.step == STEPS
     assert set(loaded.info.instructions) == {"push the square", "please push it", "lift the square", "please lift it"}

@@ -91,7 +91,7 @@ class Validation(StepCallback):
         print_errors(self._console, trainer.global_step, by_keyframe(errors))
         groups = {"": errors}
         for error in errors:
-            groups.setdefault(f"keyframe{error.keyframe}/", []).append(error)
+            groups.setdefault(f"{error.task}/keyframe{error.keyframe}/", []).append(error)
         numbers: dict[str, float] = {}
         for group, members in sorted(groups.items()):
             summary = vars(summarise(members))
