@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from gnfactor.errors import ConfigError
 from gnfactor.geometry import pose_from, rotation_from_columns
 from gnfactor.scene import ARM
 from gnfactor.voxels import GridConfig
-from perceiver.q_head import InputSizes, QHead, QHeadConfig, QValues
+from perceiver.q_head import InputSizes, QHead, QHeadConfig, QValues, best_voxel
 from perceiver.volume import Volume
 
 
@@ -92,12 +91,9 @@ class VoxelHead(nn.Module):
     def choose(self, encoded: Encoded) -> Targets:
         """The best next keyframe of each scene: independent maxima, as published."""
         q = self._q_values(encoded, None)
-        best = q.translation.flatten(1).argmax(1)
-        voxel = torch.stack(torch.unravel_index(best, q.translation.shape[1:]), -1)
+        position = position_from_voxel(best_voxel(q.translation), self.grid.box, self.grid.size)
         return Targets(
-            world_from_gripper=pose_from(
-                self._rotation(q.rotation), position_from_voxel(voxel, self.grid.box, self.grid.size)
-            ),
+            world_from_gripper=pose_from(self._rotation(q.rotation), position),
             gripper_open=q.gripper.argmax(1).bool(),
             ignore_collisions=q.collision.argmax(1).bool(),
         )
