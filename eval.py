@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from importlib.util import find_spec
+from dataclasses import fields
 from pathlib import Path
 
 from gnfactor.errors import ConfigError, GNFactorError
@@ -50,6 +49,12 @@ def main(args: Sequence[str]) -> int:
     except GNFactorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}; make room, or choose another run_dir", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; no report was written", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -59,24 +64,21 @@ def _evaluate(args: Sequence[str]) -> None:
         raise ConfigError(f"one checkpoint is expected, found {paths or 'none'}; see python eval.py --help")
     overrides, run_dir = _overrides([arg for arg in args if _is_override(arg)])
 
-    from gnfactor.checkpoint import read_config, select_checkpoint  # noqa: PLC0415 (a typo need not wait for torch)
+    from gnfactor.checkpoint import read_config, read_info, select_checkpoint  # noqa: PLC0415 (a typo waits for none)
     from gnfactor.config import override  # noqa: PLC0415
     from gnfactor.evaluation.examine import examine, with_trained_tasks  # noqa: PLC0415
 
-    config = override(read_config(select_checkpoint(Path(paths[0]))), overrides)
-    evaluation = with_trained_tasks(config)
-    if evaluation.tasks is None and config.data.store is not None:  # it was trained on every task of its store
-        evaluation = replace(evaluation, tasks=_tasks_in(Path(config.data.store)))
+    checkpoint = select_checkpoint(Path(paths[0]))
+    trained_on = read_info(checkpoint).trained_on
+    evaluation = with_trained_tasks(override(read_config(checkpoint), overrides), trained_on)
+    renderer = f"mujoco-{evaluation.renderer}"
+    if trained_on is not None and evaluation.env == "tabletop" and trained_on.renderer != renderer:
+        print(
+            f"warning: the policy learned from pictures by '{trained_on.renderer}' and will now see pictures by "
+            f"'{renderer}', which look different; expect fewer successes",
+            file=sys.stderr,
+        )
     examine(Path(paths[0]), evaluation, run_dir)
-
-
-def _tasks_in(store: Path) -> tuple[str, ...] | None:
-    """Tasks of a store, or None where there is none to look into."""
-    if not store.is_dir() or find_spec("zarr") is None:
-        return None
-    from data.store import Store  # noqa: PLC0415 (most evaluations need no store)
-
-    return tuple(sorted({episode.task for episode in Store.open(store).episodes()}))
 
 
 def _is_override(arg: str) -> bool:
@@ -99,7 +101,10 @@ def _overrides(args: Sequence[str]) -> tuple[list[str], Path | None]:
         key, _, value = arg.partition("=")
         name = key.removeprefix("evaluate.")
         if key == "run_dir":
+            if not value:
+                raise ConfigError("run_dir is empty; name the folder for the report: run_dir=PATH")
             run_dir = Path(value)
+            run_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is found out at once
         elif name in known:
             overrides.append(f"evaluate.{name}={value}")
         elif key.startswith(("policy.", "data.", "train.", "optim.", "augment.")):

@@ -49,15 +49,27 @@ def main(args: Sequence[str]) -> int:
     except GNFactorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}; make room, or choose another run_dir", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with resume=true goes on from the last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 
 def _train(config: Config) -> None:
+    """Train; a polite request to end (SIGTERM) counts as an interruption."""
     try:
+        from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: PLC0415
+
         from data.training import train  # noqa: PLC0415  # --help and a typo need not wait for it
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "lightning", "pip install 'gnfactor[train]'") from error
-    train(config)
+    try:
+        train(config)
+    except SIGTERMException as error:
+        raise KeyboardInterrupt from error
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ class DataConfig:
     """The last so many episodes of each task are held out."""
 
     def __post_init__(self) -> None:
+        if self.tasks is not None and (not self.tasks or len(set(self.tasks)) != len(self.tasks)):
+            raise ConfigError(f"data.tasks is {list(self.tasks)}; name at least one task, each once, or null for all")
         _at_least("data.start_every", self.start_every, 1)
         _at_least("data.validation_episodes", self.validation_episodes, 0)
         for task, weight in self.task_weights.items():
@@ -99,7 +101,8 @@ class TrainConfig:
         for name in ("validate_every", "checkpoint_every"):
             _at_least(f"train.{name}", getattr(self, name), 1)
         _at_least("train.workers", self.workers, 0)
-        _at_least("train.seed", self.seed, 0)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"train.seed is {self.seed}; a whole number from 0 to {2**32 - 1} is expected")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"train.precision is '{self.precision}'; known are {', '.join(PRECISIONS)}")
         if self.keep is not None:

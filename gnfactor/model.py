@@ -49,7 +49,17 @@ class PolicyConfig:
             raise ConfigError(f"policy.cameras is {list(self.cameras)}; name at least one camera, each once: {CAMERAS}")
         if self.episode_length < 2:
             raise ConfigError(f"policy.episode_length is {self.episode_length}; at least 2 is expected")
-        state_width(self.proprioception)
+        if not self.proprioception or state_width(self.proprioception) < 1:
+            raise ConfigError(f"policy.proprioception is empty; published is {list(PUBLISHED_STATE)}")
+        if min(self.image_size) < 1:
+            raise ConfigError(
+                f"policy.image_size is {list(self.image_size)}; width and height of at least 1 are expected"
+            )
+        if self.grid.size % self.head.network.patch:
+            raise ConfigError(
+                f"policy.head.network.patch is {self.head.network.patch}, which does not divide policy.grid.size "
+                f"{self.grid.size}; choose a patch that does"
+            )
         if self.cells is not None and (self.condition is None or "occupancy" not in self.grid.channels):
             raise ConfigError(
                 "policy.cells needs a policy.condition and the channel 'occupancy' in policy.grid.channels; "
