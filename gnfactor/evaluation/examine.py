@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from gnfactor.agent import Agent
-from gnfactor.checkpoint import FOLDER, load_policy, select_checkpoint
+from gnfactor.checkpoint import FOLDER, TrainedOn, load_policy, select_checkpoint
 from gnfactor.config import Config, config_hash
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
 from gnfactor.evaluation.curves import plot_training
@@ -50,11 +50,12 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
     return report
 
 
-def with_trained_tasks(trained: Config) -> EvaluateConfig:
+def with_trained_tasks(trained: Config, trained_on: TrainedOn | None) -> EvaluateConfig:
     """How a training's configuration wants to be evaluated, with the tasks that it learned if it names no others."""
-    if trained.evaluate.tasks is not None or trained.data.tasks is None:
+    tasks = trained.data.tasks if trained_on is None else trained_on.tasks
+    if trained.evaluate.tasks is not None or tasks is None:
         return trained.evaluate
-    return replace(trained.evaluate, tasks=trained.data.tasks)
+    return replace(trained.evaluate, tasks=tasks)
 
 
 def default_folder(checkpoint: Path, config: EvaluateConfig) -> Path:
