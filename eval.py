@@ -49,6 +49,12 @@ def main(args: Sequence[str]) -> int:
     except GNFactorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}; make room, or choose another run_dir", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; no report was written", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -95,7 +101,10 @@ def _overrides(args: Sequence[str]) -> tuple[list[str], Path | None]:
         key, _, value = arg.partition("=")
         name = key.removeprefix("evaluate.")
         if key == "run_dir":
+            if not value:
+                raise ConfigError("run_dir is empty; name the folder for the report: run_dir=PATH")
             run_dir = Path(value)
+            run_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is found out at once
         elif name in known:
             overrides.append(f"evaluate.{name}={value}")
         elif key.startswith(("policy.", "data.", "train.", "optim.", "augment.")):
