@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from gnfactor.demonstration import Demonstration
 from gnfactor.errors import ObservationError
 from gnfactor.scene import ARM, Observation, View
 
@@ -72,17 +71,6 @@ class Sample:
     target: Observation
     ignore_collisions: bool
     task: str
-
-
-def sample_from(demonstration: Demonstration, frame: int, keyframe: int, instruction: str) -> Sample:
-    """The sample that starts at `frame` and should reach `keyframe` (frame indices)."""
-    return Sample(
-        observation=demonstration.observations[frame],
-        instruction=instruction,
-        target=demonstration.observations[keyframe],
-        ignore_collisions=demonstration.ignore_collisions[keyframe],
-        task=demonstration.task,
-    )
 
 
 def select_views(observation: Observation, cameras: Sequence[str], image_size: tuple[int, int]) -> list[View]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.store import Store, episode_name
+from gnfactor.batch import Sample
 from gnfactor.demonstration import Demonstration
 from gnfactor.scene import ARM, ArmState, Camera, Observation, View
 
@@ -48,6 +49,17 @@ def make_demonstration(
         # only the motion into the second keyframe ignores collisions
         ignore_collisions=tuple(bool(len(keyframes) > 1 and keyframes[0] < f <= keyframes[1]) for f in range(frames)),
         keyframes=keyframes,
+    )
+
+
+def sample_from(demonstration: Demonstration, frame: int, keyframe: int, instruction: str) -> Sample:
+    """The sample that starts at `frame` and should reach `keyframe` (frame indices)."""
+    return Sample(
+        observation=demonstration.observations[frame],
+        instruction=instruction,
+        target=demonstration.observations[keyframe],
+        ignore_collisions=demonstration.ignore_collisions[keyframe],
+        task=demonstration.task,
     )
 
 

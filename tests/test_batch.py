@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from gnfactor.batch import Batch, Inputs, collate, sample_from, select_views, stack_observations, to_device
+from gnfactor.batch import Batch, Inputs, collate, select_views, stack_observations, to_device
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import ObservationError
 from gnfactor.scene import ARM, ArmState, Camera, Observation, View
 from tests.strategies import random_batch
+from tests.synthetic import sample_from
 from tests.test_actions import UNIT
 
 WIDTH, HEIGHT = 4, 3

@@ -30,7 +30,7 @@ from gnfactor.config import Config, from_yaml, override
 from gnfactor.errors import CheckpointError
 from gnfactor.model import Policy
 from gnfactor.training.metrics import ErrorSummary
-from tests.synthetic import SIZE, TINY, make_demonstration
+from tests.synthetic import SIZE, TINY, make_demonstration, sample_from
 
 TRAINED_ON = TrainedOn(("push",), "synthetic", ("push/variation0/seed0",), ("push/variation1/seed1",))
 INFO = CheckpointInfo(7, ("push the square",), averaged=False, validation=None, trained_on=TRAINED_ON)
@@ -123,8 +123,6 @@ def test_a_checkpoint_is_safetensors_json_and_yaml_and_nothing_else(folder: Path
 
 
 def test_the_loaded_policy_acts_as_the_saved_one(folder: Path, policy: Policy, config: Config) -> None:
-    from gnfactor.batch import sample_from
-
     loaded = load_policy(folder)
     demonstration = make_demonstration("push", 0)
     batch = collate([sample_from(demonstration, 0, 12, "push the square")], ("front",), (SIZE, SIZE))

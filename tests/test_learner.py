@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from data.store import Store
 from data.training import train
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.batch import Batch, collate, sample_from
+from gnfactor.batch import Batch, collate
 from gnfactor.checkpoint import (
     CheckpointInfo,
     checkpoint_path,
@@ -41,7 +41,7 @@ from gnfactor.training.progress import TrainingProgress
 from gnfactor.training.run_log import RunLog, read_metrics
 from gnfactor.training.trainer import Checkpoints, make_trainer, resume_point
 from tests.gradient_worker import gradients
-from tests.synthetic import SIZE, TINY, make_demonstration, make_store
+from tests.synthetic import SIZE, TINY, make_demonstration, make_store, sample_from
 from tests.training_worker import drawn_batches
 
 REPOSITORY = Path(__file__).resolve().parent.parent
