@@ -40,7 +40,7 @@ class Inputs:
     gripper: Float[Tensor, "batch 3"]
     """Open (1) or closed (0), and the two finger positions in metres, 0 to 0.04."""
     step: Int[Tensor, "batch"]
-    """Keyframes completed since the episode began."""
+    """Actions taken since the episode began (refused ones count); in demonstrations, keyframes reached."""
     instructions: tuple[str, ...]
 
 

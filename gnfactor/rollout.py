@@ -29,7 +29,7 @@ class Episode:
     """Actions taken, refused ones included."""
     ending: Ending
     reason: str | None = None
-    """Of a refusal or a crash; with "max_steps" the last refusal, if there was one."""
+    """Of a refusal or a crash; with "max_steps" of the last action that was refused or blocked, if one was."""
     repeated: bool = False
     """The environment's process died in a first attempt."""
 
@@ -70,7 +70,7 @@ def _act(env: Env, policy: Policy, scene: Scene, max_steps: int, on_refusal: OnR
             step = env.step(action)
         except Exception as error:
             return crashed(scene, instruction, steps, describe(error))
-        observation, success, reason = step.observation, step.success, step.refused or reason
+        observation, success, reason = step.observation, step.success, step.refused or step.blocked or reason
         if success:
             return Episode(scene, instruction, True, steps, "success")
         if step.refused is not None and on_refusal == "end":

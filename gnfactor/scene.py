@@ -63,7 +63,7 @@ class Observation:
     """One moment, complete: nothing else is needed to choose the next action."""
 
     step: int
-    """Actions (keyframes) completed since the episode began."""
+    """Actions taken since the episode began (refused ones count); in demonstrations, keyframes reached."""
     time_s: float
     """Simulated or robot time since the episode began."""
     views: Mapping[str, View]

@@ -73,11 +73,13 @@ class Step:
     """What came of one action."""
 
     observation: Observation
-    """After the action; also after a refusal, with the step counted."""
+    """After the action or its refusal; its `step` counts actions taken since the episode began (refused ones count)."""
     success: bool | None
     """None where the environment cannot know."""
     refused: str | None = None
     """Why the action was not carried out (unreachable, in collision, outside the workspace), or None."""
+    blocked: str | None = None
+    """Where the arm was stopped on its way although the action was carried out, or None; contact may be meant."""
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ from gnfactor.envs.tabletop.planning import PlanningBudget, path_is_free, plan
 from gnfactor.envs.tabletop.robot import FINGER_OPEN_M, SERVO_LAG_S
 from gnfactor.envs.tabletop.trajectory import Trajectory, time_path
 from gnfactor.geometry import rotation_angle_deg
-from gnfactor.scene import TABLE_HEIGHT_M, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M, ArmState
+from gnfactor.scene import TABLE_HEIGHT_M, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M
 
 TIP_LOWER_M: Final = (WORKSPACE_LOWER_M[0], WORKSPACE_LOWER_M[1], TABLE_HEIGHT_M + 0.002)
 """Lowest position that the gripper frame may be sent to; z as in RLBench's own check."""
@@ -75,16 +75,6 @@ class Mover:
         self._checker = CollisionChecker(model)
         self._kinematics = InverseKinematics()
 
-    def arm_state(self) -> ArmState:
-        """Proprioception of the present state."""
-        return self._arm.state(self._model, self._data)
-
-    @property
-    def held_body(self) -> str | None:
-        """Name of the graspable body in the hand, or None."""
-        body = self._grasp.held_body(self._data)
-        return None if body is None else self._model.body(body).name
-
     def move_to(self, world_from_gripper: Float[np.ndarray, "4 4"], ignore_collisions: bool) -> Motion:
         """Bring the gripper to a pose and wait until the arm is still.
 
@@ -99,11 +89,6 @@ class Mover:
         speed = _CONTACT_SPEED_M_S if ignore_collisions else np.inf
         self._follow(time_path(path, self._model.opt.timestep, tips, speed))
         return self._outcome(world_from_gripper)
-
-    def refusal(self, world_from_gripper: Float[np.ndarray, "4 4"], ignore_collisions: bool) -> str | None:
-        """Why `move_to` would refuse from the present state, or None; nothing moves."""
-        path = self._path_to(world_from_gripper, ignore_collisions)
-        return path if isinstance(path, str) else None
 
     def set_gripper(self, open: bool) -> None:  # noqa: A002 (the word of the action)
         """Open or close at a constant speed until the fingers are still, for a bounded simulated time.

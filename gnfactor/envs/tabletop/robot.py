@@ -36,7 +36,6 @@ BASE_BODY = "panda"
 LINK_BODIES = tuple(f"panda/link{i}" for i in range(1, 8))
 HAND_BODY = "panda/hand"
 FINGER_BODIES = ("panda/left_finger", "panda/right_finger")
-ROBOT_BODIES = (BASE_BODY, *LINK_BODIES, HAND_BODY, *FINGER_BODIES)
 ARM_JOINTS = tuple(f"panda/joint{i}" for i in range(1, 8))
 FINGER_JOINTS = ("panda/left_finger", "panda/right_finger")
 ARM_ACTUATORS = ARM_JOINTS

@@ -26,6 +26,9 @@ from gnfactor.errors import SceneError
 from gnfactor.scene import ARM, CAMERAS, Observation, View
 
 Frames = Literal["keyframes", "all"]
+WORLD_VERSION = 1
+"""To be raised whenever a scene, its pictures or the expert's way through it change: new demonstrations are then not
+mixed with old ones unawares."""
 _MAX_LAYOUTS = 200
 """Layouts drawn for one scene before it is given up."""
 
@@ -148,14 +151,15 @@ class TabletopEnv:
     def step(self, action: Action) -> Step:
         episode = self._running
         target = action.arms[ARM]
-        refused = _refusal(target)
+        refused, blocked = _refusal(target), None
         if refused is None:
-            refused = episode.mover.move_to(target.world_from_gripper, target.ignore_collisions).refused
+            motion = episode.mover.move_to(target.world_from_gripper, target.ignore_collisions)
+            refused, blocked = motion.refused, motion.blocked
         if refused is None:
             episode.mover.set_gripper(target.gripper_open)
             episode.mover.settle()
         episode.steps += 1
-        return Step(self._observe(), episode.goal.reached(), refused)
+        return Step(self._observe(), episode.goal.reached(), refused, blocked)
 
     def hold(self) -> None:
         if self._episode is not None:
