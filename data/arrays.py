@@ -1,6 +1,6 @@
 """One demonstration as a group of zarr v3 arrays that any language can read.
 
-    zarr.json                      attributes: task, variation, seed, instructions, keyframes, cameras, units
+    zarr.json                      attributes: task, variation, seed, instructions, keyframes, cameras, units, ...
     step, time_s, ignore_collisions                                            (frames,)
     arms/<arm>/world_from_gripper                                              (frames, 4, 4)
     arms/<arm>/{gripper_open, finger_positions_m, joint_positions, joint_velocities}
@@ -14,7 +14,8 @@ Each array is one file: a shard, whose chunks hold a few frames of one camera.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -51,14 +52,14 @@ _LARGEST = np.iinfo(np.uint16).max
 _ARM_ARRAYS = ("world_from_gripper", "gripper_open", "finger_positions_m", "joint_positions", "joint_velocities")
 
 
-def write_episode(folder: Path, demonstration: Demonstration) -> None:
+def write_episode(folder: Path, demonstration: Demonstration, made_with: Mapping[str, str]) -> None:
     """Write the arrays and attributes into a new or empty folder.
 
     Raises:
         DataError: the demonstration is not whole; says what is wrong.
         OSError: the disk is full or the folder cannot be written to.
     """
-    info = describe(demonstration)
+    info = replace(describe(demonstration), made_with=dict(made_with))
     observations = demonstration.observations
     root = zarr.create_group(
         str(folder), zarr_format=3, attributes={**attributes_of(info), "units": UNITS, "depth_unit_m": DEPTH_UNIT_M}

@@ -8,7 +8,6 @@ killed one stopped, and several machines can fill one store with different seeds
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import multiprocessing
@@ -24,7 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 import numpy as np
 from rich import box
@@ -32,13 +31,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from data.command import Parser, run
 from data.episode import read_info
 from data.store import Store, episode_name
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.tasks import TASKS
-from gnfactor.envs.tabletop.world import Frames, TabletopEnv
-from gnfactor.errors import ConfigError, DataError, GNFactorError
+from gnfactor.envs.tabletop.world import WORLD_VERSION, Frames, TabletopEnv
+from gnfactor.errors import ConfigError, DataError, SceneError
 from gnfactor.scene import CAMERAS
 
 _MAX_ATTEMPTS = 20
@@ -70,6 +70,17 @@ class CollectConfig:
             if value < 1:
                 raise ConfigError(f"--{name}: {value} is not a number above 0; give one")
 
+    @property
+    def made_with(self) -> dict[str, str]:
+        """What the demonstrations of one store have to have in common."""
+        return {
+            "cameras": ",".join(self.cameras),
+            "pictures": f"{self.image_size}x{self.image_size}",
+            "renderer": "mujoco-ray",
+            "frames": self.frames,
+            "version of the tabletop world": str(WORLD_VERSION),
+        }
+
 
 @dataclass(frozen=True)
 class Job:
@@ -92,7 +103,7 @@ class Outcome:
     rejected_placements: int
     seconds: float
     failures: tuple[str, ...]
-    """One reason for every scene at which the expert failed."""
+    """One reason for every scene that could not be made or at which the expert failed."""
 
 
 @dataclass
@@ -128,10 +139,14 @@ def collect_episode(job: Job, env: TabletopEnv, store: Store) -> Outcome:
         if name in store:
             keyframes = len(read_info(store.path / name, name).keyframes)
             return Outcome(job.task, True, True, keyframes, rejected, time.perf_counter() - began, tuple(failures))
-        result = env.record(scene, job.config.frames)
+        try:
+            result = env.record(scene, job.config.frames)
+        except SceneError as error:  # no layout fits this seed
+            failures.append(str(error))
+            continue
         rejected += env.rejected_placements
         if not isinstance(result, ExpertFailure):
-            store.write(result, name)
+            store.write(result, name, job.config.made_with)
             seconds = time.perf_counter() - began
             return Outcome(job.task, True, False, len(result.keyframes), rejected, seconds, tuple(failures))
         failures.append(result.reason)
@@ -142,9 +157,10 @@ def collect(config: CollectConfig, console: Console) -> dict[str, TaskReport]:
     """Fill the store and say how it went, by task; an interruption leaves a store that can be continued.
 
     Raises:
-        DataError: the store cannot be written, or a worker process died.
+        DataError: the store cannot be written or was made with other settings, or a worker process died.
     """
     store = Store.create(config.out)
+    store.refuse_others_than(config.made_with)
     jobs = [Job(config, task, index) for index in range(config.episodes) for task in config.tasks]
     outcomes: list[Outcome] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -236,15 +252,8 @@ def _work(job: Job) -> Outcome:
     return collect_episode(job, _worker[0].env, _worker[0].store)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see `{self.prog} --help`")
-
-
 def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]:
-    parser = _Parser(prog="python -m data.collect", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = Parser(prog="python -m data.collect", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path, help="folder of the store; continued if it is there")
     parser.add_argument("--tasks", required=True, help=f"some of {','.join(TASKS)}, separated by commas")
     parser.add_argument("--episodes", type=int, required=True, help="demonstrations for each task")
@@ -297,21 +306,17 @@ def _write_report(reports: dict[str, TaskReport], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 1 some episodes are missing, 2 wrong use, 130 interrupted."""
-    console = Console(stderr=True)
-    try:
+
+    def command(console: Console) -> int:
         config, report_file = _parse(arguments)
         _make_env(config).close()  # says at once which camera is wrong
         reports = collect(config, console)
         _print_table(reports, console)
         if report_file is not None:
             _write_report(reports, report_file)
-    except GNFactorError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("interrupted; what is in the store is whole: run the same command again to go on")
-        return 130
-    return int(any(report.successes < config.episodes for report in reports.values()))
+        return int(any(report.successes < config.episodes for report in reports.values()))
+
+    return run(command, "interrupted; what is in the store is whole: run the same command again to go on")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Turn RLBench's recorded demonstrations into a store.
 
-    python -m data.convert RAW OUT --tasks open_drawer --cameras front,wrist --frames used
+    python -m data.convert RAW OUT --tasks open_drawer --cameras front,wrist
 
 RAW is a folder of tasks as RLBench writes them, or a part of it. What is damaged is named and left out, the rest is
 converted. Episodes that are in OUT already are not read again, so a killed conversion goes on with the same command.
@@ -8,21 +8,21 @@ converted. Episodes that are in OUT already are not read again, so a killed conv
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, cast
+from typing import cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data.command import Parser, run
 from data.demos import ReadOptions, read_recording
 from data.keyframes import KEYFRAME_RULES
 from data.recordings import Recording, find_recordings, variation_of
 from data.store import Store, episode_name
-from gnfactor.errors import ConfigError, DataError, GNFactorError
+from gnfactor.errors import ConfigError, DataError
 from gnfactor.scene import CAMERAS
 
 
@@ -45,29 +45,30 @@ class ConvertReport:
     """Names in the store."""
     there_before: tuple[str, ...]
     failed: tuple[str, ...]
-    """Why, for each recording that could not be read."""
+    """Why, for each folder that could not be read."""
 
 
 def convert(config: ConvertConfig, console: Console) -> ConvertReport:
     """Convert what can be converted; an interruption leaves a store that can be continued.
 
     Raises:
-        DataError: nothing is recorded in RAW, or OUT cannot be made.
+        DataError: nothing is recorded in RAW, or OUT cannot be made or was made with other settings.
     """
-    recordings = find_recordings(config.raw, config.tasks)
+    found = find_recordings(config.raw, config.tasks)
     store = Store.create(config.out)
+    store.refuse_others_than(config.options.made_with)
     names: dict[str, Path] = {}
-    converted, there_before, failed = list[str](), list[str](), list[str]()
+    converted, there_before, failed = list[str](), list[str](), list(found.strays)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
-            for recording in progress.track(recordings, description="episodes"):
+            for recording in progress.track(found.recordings, description="episodes"):
                 try:
                     name = _claim_name(recording, names)
                     if name in store:
                         there_before.append(name)
                         continue
-                    store.write(read_recording(recording, config.options), name)
+                    store.write(read_recording(recording, config.options), name, config.options.made_with)
                     converted.append(name)
                 except DataError as error:
                     failed.append(f"{recording.folder}: {error}")
@@ -85,23 +86,13 @@ def _claim_name(recording: Recording, names: dict[str, Path]) -> str:
     return name
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see `{self.prog} --help`")
-
-
 def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
-    parser = _Parser(prog="python -m data.convert", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = Parser(prog="python -m data.convert", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("raw", type=Path, help="folder of tasks, of one task, or of episodes, as RLBench writes them")
     parser.add_argument("out", type=Path, help="folder of the store; continued if it is there")
     parser.add_argument("--tasks", help="names, separated by commas; all if not given")
     parser.add_argument("--cameras", help=f"some of {','.join(CAMERAS)}; all that were recorded if not given")
     parser.add_argument("--keyframes", choices=sorted(KEYFRAME_RULES), default="published", help="rule to find them by")
-    parser.add_argument(
-        "--frames", choices=("all", "used"), default="all", help="used: keep keyframes and every tenth frame only"
-    )
     parser.add_argument("--segmentation", action="store_true", help="keep the masks, too, where there are any")
     given = parser.parse_args(arguments)
     cameras = None if given.cameras is None else tuple(str(given.cameras).split(","))
@@ -115,7 +106,6 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
         options=ReadOptions(
             cameras=cameras,
             keyframes=str(given.keyframes),
-            frames=cast("Literal['all', 'used']", given.frames),
             segmentation=bool(given.segmentation),
         ),
     )
@@ -123,26 +113,22 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 1 some episodes failed, 2 wrong use, 130 interrupted."""
-    console = Console(stderr=True)
-    try:
+
+    def command(console: Console) -> int:
         config = _parse(arguments)
         report = convert(config, console)
-    except GNFactorError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("interrupted; what is in the store is whole: run the same command again to go on")
-        return 130
-    for reason in report.failed:
-        console.print(f"failed: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"{len(report.converted)} episodes converted, {len(report.there_before)} were there before, "
-        f"{len(report.failed)} failed; the store is {config.out}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    return int(bool(report.failed))
+        for reason in report.failed:
+            console.print(f"failed: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{len(report.converted)} episodes converted, {len(report.there_before)} were there before, "
+            f"{len(report.failed)} failed; the store is {config.out}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return int(bool(report.failed))
+
+    return run(command, "interrupted; what is in the store is whole: run the same command again to go on")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +27,6 @@ from gnfactor.scene import ARM, CAMERAS, ArmState, Camera, Observation, View
 
 FRAME_S = 0.05
 """RLBench simulates, and records, 20 frames per second."""
-USED_EVERY = 10
-"""Of the frames between keyframes, training uses every tenth as published."""
 RENDERER = "rlbench"
 
 _LOW_DIM = "low_dim_obs.pkl"
@@ -43,14 +41,22 @@ class ReadOptions:
     """Names; None takes all that were recorded."""
     keyframes: str = "published"
     """A rule of `KEYFRAME_RULES`."""
-    frames: Literal["all", "used"] = "all"
-    """`used` keeps keyframes and every tenth frame; they are numbered anew, and keep their times."""
     segmentation: bool = False
     """Read the masks, where there are any."""
 
     def __post_init__(self) -> None:
         if self.keyframes not in KEYFRAME_RULES:
             raise ConfigError(f"there is no keyframe rule '{self.keyframes}'; there are {sorted(KEYFRAME_RULES)}")
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """What the demonstrations of one store have to have in common."""
+        return {
+            "renderer": RENDERER,
+            "keyframe rule": self.keyframes,
+            "cameras asked for": "all that were recorded" if self.cameras is None else ",".join(self.cameras),
+            "masks": "kept" if self.segmentation else "left out",
+        }
 
 
 def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
@@ -71,9 +77,6 @@ def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
         raise DataError(f"{source} records {len(moments)} frame(s), in which there is no keyframe; record it again")
     names = _cameras(recording.folder, options.cameras)
     cameras = [_Source(recording.folder, name, options.segmentation, len(moments)) for name in names]
-    every = range(len(moments)) if options.frames == "all" else {*range(0, len(moments), USED_EVERY), *keyframes}
-    frames = sorted(every)
-    flags = [False, *(moment.ignores_collisions for moment in moments[:-1])]
     return Demonstration(
         task=recording.task,
         variation=variation_of(recording),
@@ -84,13 +87,13 @@ def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
             Observation(
                 step=bisect_right(keyframes, frame),
                 time_s=frame * FRAME_S,
-                views={camera.name: camera.view(frame, moments[frame]) for camera in cameras},
-                arms={ARM: moments[frame].arm()},
+                views={camera.name: camera.view(frame, moment) for camera in cameras},
+                arms={ARM: moment.arm()},
             )
-            for frame in frames
+            for frame, moment in enumerate(moments)
         ),
-        ignore_collisions=tuple(flags[frame] for frame in frames),
-        keyframes=tuple(frames.index(frame) for frame in keyframes),
+        ignore_collisions=(False, *(moment.ignores_collisions for moment in moments[:-1])),
+        keyframes=keyframes,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -49,6 +49,8 @@ class EpisodeInfo:
     """Frame numbers of the whole episode."""
     arms: tuple[str, ...]
     views: tuple[CameraInfo, ...]
+    made_with: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """Settings of the program that made it, by name, as far as they were noted."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -97,6 +99,7 @@ def attributes_of(info: EpisodeInfo) -> dict[str, Any]:
         "keyframes": list(info.keyframes),
         "arms": list(info.arms),
         "cameras": [asdict(view) for view in info.views],
+        "made_with": dict(info.made_with),
     }
 
 
@@ -121,6 +124,7 @@ def read_info(folder: Path, name: str) -> EpisodeInfo:
             keyframes=tuple(attributes["keyframes"]),
             arms=tuple(attributes["arms"]),
             views=tuple(CameraInfo(**camera) for camera in attributes["cameras"]),
+            made_with=dict(attributes.get("made_with", {})),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

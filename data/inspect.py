@@ -7,22 +7,21 @@ python -m data.inspect STORE --video DIR
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data.command import Parser, run
 from data.episode import SCHEMA, EpisodeInfo
 from data.store import Store
 from gnfactor.demonstration import Demonstration
-from gnfactor.errors import ConfigError, GNFactorError
 from gnfactor.video import Picture, caption, outlined, side_by_side, write_video
 
 _LEAST_WIDTH = 640
@@ -129,33 +128,23 @@ def _count(things: Sequence[object], noun: str) -> str:
     return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see `{self.prog} --help`")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 2 wrong use or a damaged store."""
-    console = Console(stderr=True)
-    parser = _Parser(prog="python -m data.inspect", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = Parser(prog="python -m data.inspect", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("store", type=Path, help="folder of the store")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--video", type=Path, metavar="DIR", help="write a video of each episode into this folder")
-    try:
+
+    def command(console: Console) -> int:
         given = parser.parse_args(arguments)
         store = Store.open(cast("Path", given.store))
         episodes = store.episodes()
         print(json.dumps(describe_json(episodes), indent=1) if given.json else describe_text(store.path, episodes))
         if given.video is not None:
             write_videos(store, episodes, cast("Path", given.video), console)
-    except GNFactorError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        return 0
+
+    return run(command, "interrupted; the videos that are there are whole")
 
 
 if __name__ == "__main__":

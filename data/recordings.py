@@ -30,8 +30,18 @@ class Recording:
     """From the folder's name; None below `all_variations`, where the episode itself says it."""
 
 
-def find_recordings(root: Path, tasks: Sequence[str] | None = None) -> list[Recording]:
-    """Recorded episodes in natural order, whether they are whole or not.
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder."""
+
+    recordings: tuple[Recording, ...]
+    """Episodes in natural order, whether they are whole or not."""
+    strays: tuple[str, ...]
+    """What is wrong with each folder that is called as an episode is, but lies where none should, or is closed."""
+
+
+def find_recordings(root: Path, tasks: Sequence[str] | None = None) -> Found:
+    """Recorded episodes below a folder.
 
     Args:
         root: a folder of tasks, of one task, of one variation, or an `episodes` folder.
@@ -42,14 +52,23 @@ def find_recordings(root: Path, tasks: Sequence[str] | None = None) -> list[Reco
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give the folder that holds {LAYOUT}")
-    found = [_recording(folder) for folder in _episode_folders(root.resolve())]
+    folders, strays = _episode_folders(root.resolve())
+    placed = [(folder, _recording(folder)) for folder in folders]
+    found = [recording for _, recording in placed if recording is not None]
+    strays += [
+        f"{folder}: cannot tell its task and variation; expected is {LAYOUT}"
+        for folder, recording in placed
+        if recording is None
+    ]
     if not found:
-        raise DataError(f"there is no recorded episode in {root}; expected is {LAYOUT}")
+        why = f" ({strays[0]})" if strays else f"; expected is {LAYOUT}"
+        raise DataError(f"there is no recorded episode in {root}{why}")
     there = sorted({recording.task for recording in found})
     absent = [task for task in tasks or () if task not in there]
     if absent:
         raise DataError(f"{root} has no episode of {absent}; it has {there}")
-    return [recording for recording in found if tasks is None or recording.task in tasks]
+    wanted = tuple(recording for recording in found if tasks is None or recording.task in tasks)
+    return Found(wanted, tuple(strays))
 
 
 def variation_of(recording: Recording) -> int:
@@ -85,21 +104,30 @@ def instructions_of(recording: Recording) -> tuple[str, ...]:
     return tuple(cast("list[str]", texts))
 
 
-def _episode_folders(root: Path) -> list[Path]:
-    level, found = [root], [root] if _is_episode(root) else []
+def _episode_folders(root: Path) -> tuple[list[Path], list[str]]:
+    """Folders called as episodes are, and why others could not be looked into."""
+    level, found, closed = [root], [root] if _is_episode(root) else [], list[str]()
     for _ in range(_DEPTH):
-        level = [entry for folder in level if not _is_episode(folder) for entry in folder.iterdir() if entry.is_dir()]
+        below: list[Path] = []
+        for folder in level:
+            if not _is_episode(folder):
+                try:
+                    below += [entry for entry in folder.iterdir() if entry.is_dir()]
+                except OSError as error:
+                    closed.append(f"{folder}: cannot be looked into ({error})")
+        level = below
         found += [entry for entry in level if _is_episode(entry)]
-    return sorted(found, key=lambda folder: natural(folder.as_posix()))
+    return sorted(found, key=lambda folder: natural(folder.as_posix())), closed
 
 
 def _is_episode(folder: Path) -> bool:
     return folder.parent.name == "episodes" and _EPISODE.fullmatch(folder.name) is not None
 
 
-def _recording(folder: Path) -> Recording:
+def _recording(folder: Path) -> Recording | None:
+    """The episode in a folder; None where its place does not tell what it is."""
     above = folder.parent.parent
     variation = _VARIATION.fullmatch(above.name)
     if variation is None and above.name != "all_variations":
-        raise DataError(f"cannot tell the task and variation of {folder}; expected is {LAYOUT}")
+        return None
     return Recording(folder, above.parent.name, None if variation is None else int(variation.group(1)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -88,12 +88,34 @@ class Store:
         metadata = self._path_of(name) / _METADATA
         return metadata.is_file() and _attributes(metadata).get("kind") == "episode"
 
-    def write(self, demonstration: Demonstration, name: str) -> None:
+    def refuse_others_than(self, made_with: Mapping[str, str]) -> None:
+        """Refuse to continue a store with other settings than its episodes were made with.
+
+        Only what is known of both is compared; of any episode, its cameras, the size of its pictures and who made
+        them.
+
+        Raises:
+            DataError: a setting differs; names it, with both values.
+        """
+        for info in self.episodes():
+            sizes = sorted({f"{view.width}x{view.height}" for view in info.views})
+            seen = {"cameras": ",".join(info.cameras), "pictures": ",".join(sizes), "renderer": info.renderer}
+            before = {**seen, **info.made_with}
+            differing = [key for key in made_with if before.get(key, made_with[key]) != made_with[key]]
+            if differing:
+                differences = "; ".join(f"{key}: {before[key]} there, now {made_with[key]}" for key in differing)
+                raise DataError(
+                    f"{self.path / info.name} was made with other settings ({differences}); name a new folder, or "
+                    "give the settings of before"
+                )
+
+    def write(self, demonstration: Demonstration, name: str, made_with: Mapping[str, str] | None = None) -> None:
         """Add an episode; it appears in one step when all of it is on the disk.
 
         Args:
             demonstration: what to keep.
             name: path inside the store, usually from `episode_name`.
+            made_with: settings that the episodes of a store have in common, see `refuse_others_than`.
 
         Raises:
             DataError: the name is taken, the demonstration is not whole, or the disk is full; nothing is left behind.
@@ -107,7 +129,7 @@ class Store:
         try:
             self._make_parents(destination)
             with new_folder(destination, self.path / _WORKPLACE) as folder:
-                write_episode(folder, demonstration)
+                write_episode(folder, demonstration, made_with or {})
         except OSError as error:
             if name in self:  # another process was faster
                 raise taken from error

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.world import TabletopEnv
+from gnfactor.errors import DataError, SceneError
 from tests.synthetic import make_demonstration
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,12 +39,14 @@ class Clumsy:
 
     rejected_placements = 2
 
-    def __init__(self, *failing: int) -> None:
+    def __init__(self, *failing: int, crowded: tuple[int, ...] = ()) -> None:
         self.scenes: list[SeededScene] = []
-        self._failing = failing
+        self._failing, self._crowded = failing, crowded
 
     def record(self, scene: SeededScene, frames: str) -> Demonstration | ExpertFailure:
         self.scenes.append(scene)
+        if len(self.scenes) - 1 in self._crowded:
+            raise SceneError("no layout was found in 100 attempts")
         if len(self.scenes) - 1 in self._failing:
             return ExpertFailure("dropped it")
         return make_demonstration(scene.task, scene.seed)
@@ -77,6 +81,12 @@ def test_a_failed_scene_is_drawn_again_and_counted(tmp_path: Path) -> None:
     assert (report.attempts, report.successes, report.failures) == (3, 1, {"dropped it": 2})
 
 
+def test_a_scene_that_cannot_be_made_is_a_failed_attempt(tmp_path: Path) -> None:
+    outcome = collect_one(Clumsy(1, crowded=(0,)), tmp_path)
+    assert outcome.collected
+    assert outcome.failures == ("no layout was found in 100 attempts", "dropped it")
+
+
 def test_an_expert_that_always_fails_is_given_up(tmp_path: Path) -> None:
     outcome = collect_one(Clumsy(*range(100)), tmp_path)
     assert not outcome.collected
@@ -93,6 +103,40 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
     assert outcome.keyframes == len(make_demonstration().keyframes)
     report = summarise([outcome])
     assert (report.attempts, report.successes, report.reused) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--cameras", "front,wrist"], "cameras: front there, now front,wrist"),
+        (["--image-size", "24"], "pictures: 16x16 there, now 24x24"),
+        (["--frames", "all"], "frames: keyframes there, now all"),
+    ],
+)
+def test_a_store_is_not_continued_with_other_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], said: str
+) -> None:
+    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, cameras=("front",), image_size=16)
+    Store.create(tmp_path).write(small_demonstration(), "push_buttons/variation0/seed1", config.made_with)
+    assert main([str(tmp_path), "--tasks", "push_buttons", "--episodes", "1", *SMALL, *change]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line
+    assert "name a new folder" in line
+    assert len(names(tmp_path)) == 1
+
+
+def test_a_store_of_an_older_world_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, cameras=("front",), image_size=16)
+    Store.create(tmp_path).write(small_demonstration(), "push_buttons/variation0/seed1", config.made_with)
+    Store.open(tmp_path).refuse_others_than(config.made_with)
+    monkeypatch.setattr("data.collect.WORLD_VERSION", 10**6)
+    with pytest.raises(DataError, match="version of the tabletop world"):
+        Store.open(tmp_path).refuse_others_than(config.made_with)
+
+
+def small_demonstration() -> Demonstration:
+    demonstration = make_demonstration("push_buttons", 1)
+    return replace(demonstration, renderer="mujoco-ray")
 
 
 def test_the_command_collects_reports_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

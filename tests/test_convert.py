@@ -36,7 +36,7 @@ def names(store: Path) -> list[str]:
 
 
 def recorded(raw: Path, number: int, **options: object) -> Demonstration:
-    return read_recording(find_recordings(raw)[number], ReadOptions(**options))  # type: ignore[arg-type]
+    return read_recording(find_recordings(raw).recordings[number], ReadOptions(**options))  # type: ignore[arg-type]
 
 
 def test_what_is_recorded_is_what_the_store_gives_back(raw: Path, tmp_path: Path) -> None:
@@ -48,11 +48,11 @@ def test_what_is_recorded_is_what_the_store_gives_back(raw: Path, tmp_path: Path
     assert (tmp_path / "store" / "index.json").read_text().count('"name": "open_drawer') == 2
 
 
-def test_options_choose_tasks_cameras_frames_keyframes_and_masks(raw: Path, tmp_path: Path) -> None:
-    options = ["--tasks", "push_buttons", "--cameras", "wrist", "--frames", "used", "--keyframes", "fixed_interval"]
+def test_options_choose_tasks_cameras_keyframes_and_masks(raw: Path, tmp_path: Path) -> None:
+    options = ["--tasks", "push_buttons", "--cameras", "wrist", "--keyframes", "fixed_interval"]
     assert main([str(raw), str(tmp_path / "store"), *options, "--segmentation"]) == 0
     assert names(tmp_path / "store") == ALL[2:]
-    expected = recorded(raw, 2, cameras=("wrist",), frames="used", keyframes="fixed_interval", segmentation=True)
+    expected = recorded(raw, 2, cameras=("wrist",), keyframes="fixed_interval", segmentation=True)
     assert expected.observations[0].views["wrist"].segmentation is not None
     assert Store.open(tmp_path / "store").episodes()[0].keyframes == (1, 2, 3, 4, 5, 6, 7, 8, 9)
 
@@ -74,6 +74,16 @@ def test_a_damaged_episode_is_named_and_the_others_convert(
     assert names(tmp_path / "store") == ALL
 
 
+def test_a_stray_folder_fails_alone(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stray = raw / "open_drawer/old/episodes/episode0"
+    write_recording(stray, variation=0, seed=3)
+    assert main([str(raw), str(tmp_path / "store")]) == 1
+    assert names(tmp_path / "store") == ALL
+    said = capsys.readouterr().err
+    assert f"failed: {stray}: cannot tell its task and variation" in said
+    assert "3 episodes converted, 0 were there before, 1 failed" in said
+
+
 def test_labels_that_the_store_cannot_hold_fail_that_episode_only(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +98,25 @@ def test_episodes_in_the_store_are_not_read_again(raw: Path, tmp_path: Path) -> 
     assert main([str(raw), str(tmp_path / "store")]) == 0
     (raw / "open_drawer/all_variations/episodes/episode0/low_dim_obs.pkl").write_bytes(b"")
     assert main([str(raw), str(tmp_path / "store")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--keyframes", "fixed_interval"], "keyframe rule: published there, now fixed_interval"),
+        (["--cameras", "front"], "cameras asked for: all that were recorded there, now front"),
+        (["--segmentation"], "masks: left out there, now kept"),
+    ],
+)
+def test_a_store_is_not_continued_with_other_settings(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main([str(raw), str(tmp_path / "store"), "--tasks", "push_buttons"]) == 0
+    capsys.readouterr()
+    assert main([str(raw), str(tmp_path / "store"), *options]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line
+    assert names(tmp_path / "store") == ALL[2:]
 
 
 def test_two_recordings_of_one_name_are_not_mixed(

@@ -133,17 +133,6 @@ def test_only_the_cameras_asked_for_are_read(episode: Path) -> None:
         read(episode, cameras=("overhead",))
 
 
-def test_used_frames_keep_their_times_steps_and_flags(tmp_path: Path) -> None:
-    flags = [frame % 3 == 0 for frame in range(35)]
-    write_recording(tmp_path / "episode0", flags, [frame < 17 for frame in range(35)])
-    whole, used = read(tmp_path / "episode0"), read(tmp_path / "episode0", frames="used")
-    frames = [0, 10, 17, 20, 30, 34]
-    assert [round(seen.time_s * 20) for seen in used.observations] == frames
-    assert [seen.step for seen in used.observations] == [whole.observations[frame].step for frame in frames]
-    assert list(used.ignore_collisions) == [whole.ignore_collisions[frame] for frame in frames]
-    assert (whole.keyframes, used.keyframes) == ((17, 34), (2, 5))
-
-
 def test_an_unknown_keyframe_rule_lists_the_known() -> None:
     with pytest.raises(ConfigError, match="published"):
         ReadOptions(keyframes="guess")
@@ -238,7 +227,7 @@ def test_recordings_are_found_from_every_level_in_natural_order(tmp_path: Path) 
     (tmp_path / "a" / "notes").mkdir()
 
     def found(root: str, tasks: tuple[str, ...] | None = None) -> list[tuple[str, str, int | None]]:
-        return [(r.task, r.folder.name, r.variation) for r in find_recordings(tmp_path / root, tasks)]
+        return [(r.task, r.folder.name, r.variation) for r in find_recordings(tmp_path / root, tasks).recordings]
 
     of_a = [("a", "episode9", None), ("a", "episode10", None)]
     assert found(".") == [*of_a, ("b", "episode0", 3)]
@@ -253,13 +242,24 @@ def test_recordings_are_found_from_every_level_in_natural_order(tmp_path: Path) 
             found(root, tasks)
 
 
+def test_a_folder_in_a_wrong_place_is_told_beside_the_episodes(tmp_path: Path) -> None:
+    (tmp_path / "a/old/episodes/episode0").mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot tell its task and variation"):
+        find_recordings(tmp_path)
+    (tmp_path / "a/variation0/episodes/episode0").mkdir(parents=True)
+    found = find_recordings(tmp_path)
+    assert [recording.folder.parts[-3] for recording in found.recordings] == ["variation0"]
+    (stray,) = found.strays
+    assert stray.startswith(f"{tmp_path / 'a/old/episodes/episode0'}: cannot tell")
+
+
 def test_upstream_keeps_variation_and_texts_in_the_folders_above(tmp_path: Path) -> None:
     folder = tmp_path / "open_drawer" / "variation1" / "episodes" / "episode0"
     write_recording(folder, variation=None)
     (folder / "variation_descriptions.pkl").rename(
         tmp_path / "open_drawer" / "variation1" / "variation_descriptions.pkl"
     )
-    (recording,) = find_recordings(tmp_path)
+    (recording,) = find_recordings(tmp_path).recordings
     demonstration = read_recording(recording, ReadOptions())
     assert demonstration.variation == 1
     assert demonstration.instructions == ("pull the thing", "open it")
@@ -269,7 +269,7 @@ def test_upstream_keeps_variation_and_texts_in_the_folders_above(tmp_path: Path)
 
 
 def test_real_clouds_of_all_cameras_meet_on_the_table(real_episodes: Path) -> None:
-    demonstration = read_recording(find_recordings(real_episodes)[0], ReadOptions(frames="used"))
+    demonstration = read_recording(find_recordings(real_episodes).recordings[0], ReadOptions())
     for view in demonstration.observations[0].views.values():
         depth_m, camera = torch.from_numpy(view.depth_m).double(), view.camera
         points = unproject(depth_m, torch.from_numpy(camera.intrinsics), torch.from_numpy(camera.world_from_camera))
