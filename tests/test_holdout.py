@@ -76,6 +76,7 @@ def test_one_keyframe_worse_than_the_mean_is_status_1(
 def test_a_keyframe_without_a_baseline_has_failed_however_near(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # else the table breaks the words
     acting(monkeypatch, Oracle((0.0, 0.0, 0.0), (6, 12, 24)))
     assert holdout.main([str(make_run(tmp_path, held_out_keyframes=(6, 12, 24)))]) == 1
     said = capsys.readouterr().out
