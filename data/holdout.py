@@ -88,7 +88,7 @@ def keyframe_positions(samples: SampleSet) -> Mapping[tuple[str, int], Sequence[
 def table(comparisons: Sequence[Comparison]) -> Table:
     """The comparison as a person reads it."""
     result = Table(title="Held-out demonstrations", caption="baseline: always the mean training keyframe")
-    for name in ("task", "keyframe", "episodes", "error mm", "baseline mm", "rotation deg", "gripper", "collision", ""):
+    for name in ("task", "key", "n", "mm", "baseline", "deg", "grip", "coll", ""):
         result.add_column(name, justify="left" if name == "task" else "right")
     for row in comparisons:
         result.add_row(
