@@ -83,7 +83,8 @@ class TrainingProgress(StepCallback):
 
 def print_errors(console: Console, step: int, errors: Mapping[tuple[str, int], ErrorSummary]) -> None:
     """Table of the errors on held-out demonstrations, a row for each keyframe of each task."""
-    table = Table(title=f"errors on held-out demonstrations after {step} steps", title_justify="left", box=SIMPLE)
+    console.print(f"errors on held-out demonstrations after {step} steps", highlight=False)
+    table = Table(box=SIMPLE)
     for heading in ("task", "key", "n", "mm", "deg", "grip", "coll"):
         table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
     for (task, keyframe), summary in errors.items():
