@@ -113,6 +113,7 @@ def read_info(folder: Path, name: str) -> EpisodeInfo:
     try:
         attributes = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8"))["attributes"])
         check_schema(attributes, "episode", folder)
+        _check_attributes(attributes)
         return EpisodeInfo(
             name=name,
             task=attributes["task"],
@@ -131,6 +132,19 @@ def read_info(folder: Path, name: str) -> EpisodeInfo:
             f"{path} does not describe an episode ({type(error).__name__}: {error}); it is damaged: delete the folder "
             f"{folder} and write the episode again"
         ) from error
+
+
+def _check_attributes(attributes: Mapping[str, Any]) -> None:
+    """Raise ValueError if what the attributes say cannot be true of any episode."""
+    frames, keyframes, texts = attributes["frames"], list(attributes["keyframes"]), list(attributes["instructions"])
+    if type(frames) is not int or frames < 1:
+        raise ValueError(f"frames is {frames!r}; a whole number of at least 1 is expected")
+    if any(type(frame) is not int or not 0 <= frame < frames for frame in keyframes) or sorted(keyframes) != keyframes:
+        raise ValueError(f"keyframes is {keyframes}; increasing frame numbers below {frames} are expected")
+    if not texts or not all(isinstance(text, str) for text in (*texts, attributes["task"])):
+        raise ValueError("task must be a text and instructions at least one text")
+    if type(attributes["variation"]) is not int:
+        raise ValueError(f"variation is {attributes['variation']!r}; a whole number is expected")
 
 
 def check_schema(attributes: Mapping[str, Any], kind: str, folder: Path) -> None:

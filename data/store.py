@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from data.arrays import read_episode, write_episode
 from data.durable import new_folder, remove_remnants, write_file
@@ -202,12 +202,13 @@ class Store:
                 raise DataError(f"{folder} is an episode, so nothing can be stored below it; choose another name")
 
     def _names(self, folder: Path) -> Iterator[str]:
-        """Names of the episodes in or below a folder."""
-        if _attributes(folder / _METADATA).get("kind") == "episode":
+        """Names of the episodes in or below a folder; a group whose own file is lost does not hide them."""
+        metadata = folder / _METADATA
+        if metadata.is_file() and _attributes(metadata).get("kind") == "episode":
             yield folder.relative_to(self.path).as_posix()
             return
         for entry in folder.iterdir():
-            if not entry.name.startswith(".") and (entry / _METADATA).is_file():
+            if not entry.name.startswith(".") and entry.is_dir():
                 yield from self._names(entry)
 
 
@@ -223,8 +224,9 @@ def _write_group(folder: Path, attributes: dict[str, Any]) -> None:
 
 def _attributes(metadata: Path) -> dict[str, Any]:
     try:
-        return cast("dict[str, Any]", json.loads(metadata.read_text(encoding="utf-8")).get("attributes", {}))
-    except (OSError, ValueError, AttributeError) as error:
+        return dict(json.loads(metadata.read_text(encoding="utf-8")).get("attributes", {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{metadata} is not zarr metadata ({error}); delete the folder {metadata.parent} or restore the file"
+            f"{metadata} is not zarr metadata ({error}); restore the file from a copy, or, if {metadata.parent} is a "
+            "single episode, delete that folder and write the episode again"
         ) from error

@@ -218,6 +218,28 @@ def unwhole() -> dict[str, Demonstration]:
     }
 
 
+def test_a_lost_group_file_hides_no_episode(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    store.write(made_up(seed=1), "task/variation0/seed1")
+    (tmp_path / "store/task/zarr.json").unlink()
+    assert [info.name for info in Store.open(tmp_path / "store").episodes()] == ["task/variation0/seed1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("frames", "many"), ("keyframes", [5000]), ("instructions", []), ("task", None), ("variation", "q")],
+)
+def test_attributes_that_cannot_be_true_are_refused_by_name(tmp_path: Path, key: str, value: object) -> None:
+    store = Store.create(tmp_path / "store")
+    store.write(made_up(seed=1), "task/variation0/seed1")
+    path = tmp_path / "store/task/variation0/seed1/zarr.json"
+    metadata = json.loads(path.read_text())
+    metadata["attributes"][key] = value
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(DataError, match=r"seed1/zarr\.json"):
+        Store.open(tmp_path / "store").episodes()
+
+
 @pytest.mark.parametrize("wrong", unwhole())
 def test_a_demonstration_that_is_not_whole_is_refused(tmp_path: Path, wrong: str) -> None:
     store = Store.create(tmp_path)
