@@ -62,9 +62,11 @@ def augment(batch: Batch, box: Box, config: AugmentConfig, generator: torch.Gene
 def move_scene(batch: Batch, world_from_world: Float[Tensor, "batch 4 4"]) -> Batch:
     """Everything in the batch that lives in the world frame, carried through one rigid transform per scene.
 
-    These are the cameras (and with them the cloud), the gripper and the target.
+    These are the cameras (and with them the cloud), the gripper, the target, and the cameras of the views to render.
     """
-    inputs, views = batch.inputs, batch.inputs.views
+    inputs, views, rays = batch.inputs, batch.inputs.views, batch.rays
+    if rays is not None:
+        rays = replace(rays, world_from_camera=compose(world_from_world[:, None], rays.world_from_camera))
     return replace(
         batch,
         inputs=replace(
@@ -73,6 +75,7 @@ def move_scene(batch: Batch, world_from_world: Float[Tensor, "batch 4 4"]) -> Ba
             world_from_gripper=compose(world_from_world, inputs.world_from_gripper),
         ),
         targets=replace(batch.targets, world_from_gripper=compose(world_from_world, batch.targets.world_from_gripper)),
+        rays=rays,
     )
 
 

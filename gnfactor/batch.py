@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gnfactor.errors import ObservationError
-from gnfactor.scene import ARM, Observation, View
+from gnfactor.scene import ARM, Camera, Observation, View
 
 T = TypeVar("T")
 
@@ -54,12 +54,41 @@ class Targets:
 
 
 @dataclass(frozen=True, eq=False)
+class RayTargets:
+    """What some pixels of other views show: what a neural field learns to render."""
+
+    pixel: Float[Tensor, "batch views rays 2"]
+    """(u, v): column and row; pixel centres at integers."""
+    intrinsics: Float[Tensor, "batch views 3 3"]
+    world_from_camera: Float[Tensor, "batch views 4 4"]
+    rgb: UInt8[Tensor, "batch views rays 3"]
+    depth_m: Float[Tensor, "batch views rays"]
+    """Along the optical axis; 0 where there is no reading."""
+    feature: Float[Tensor, "batch views rays features"] | None = None
+    """A foundation model's features; None where none are distilled."""
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """One training step's worth of scenes."""
 
     inputs: Inputs
     targets: Targets
     tasks: tuple[str, ...]
+    rays: RayTargets | None = None
+    """None where the policy has no field, and in validation."""
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPixels:
+    """Some pixels of one view, in NumPy."""
+
+    camera: Camera
+    pixel: Int[np.ndarray, "rays 2"]
+    """(u, v): column and row."""
+    rgb: UInt8[np.ndarray, "rays 3"]
+    depth_m: Float[np.ndarray, "rays"]
+    feature: Float[np.ndarray, "rays features"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +100,8 @@ class Sample:
     target: Observation
     ignore_collisions: bool
     task: str
+    rays: tuple[ViewPixels, ...] = ()
+    """What a neural field is to render; the same number of views and of pixels in each sample of a batch."""
 
 
 def select_views(observation: Observation, cameras: Sequence[str], image_size: tuple[int, int]) -> list[View]:
@@ -154,6 +185,23 @@ def collate(samples: Sequence[Sample], cameras: Sequence[str], image_size: tuple
             ignore_collisions=torch.tensor([sample.ignore_collisions for sample in samples]),
         ),
         tasks=tuple(sample.task for sample in samples),
+        rays=stack_rays([sample.rays for sample in samples]),
+    )
+
+
+def stack_rays(scenes: Sequence[Sequence[ViewPixels]]) -> RayTargets | None:
+    """Pixels of several scenes, all with as many views and pixels; None if there are none."""
+    if not any(scenes):
+        return None
+    features = [[view.feature for view in views] for views in scenes]
+    distilled = all(feature is not None for views in features for feature in views)
+    return RayTargets(
+        pixel=_float([[view.pixel for view in views] for views in scenes]),
+        intrinsics=_float([[view.camera.intrinsics for view in views] for views in scenes]),
+        world_from_camera=_float([[view.camera.world_from_camera for view in views] for views in scenes]),
+        rgb=torch.from_numpy(np.array([[view.rgb for view in views] for views in scenes])),
+        depth_m=_float([[view.depth_m for view in views] for views in scenes]),
+        feature=_float(features) if distilled else None,
     )
 
 
@@ -161,7 +209,7 @@ def to_device(value: T, device: torch.device | str) -> T:
     """The same tree of dataclasses with every tensor on `device`."""
     if isinstance(value, Tensor):
         return cast("T", value.to(device, non_blocking=True))
-    if isinstance(value, (Views, Inputs, Targets, Batch)):
+    if isinstance(value, (Views, Inputs, Targets, RayTargets, Batch)):
         moved: dict[str, Any] = {field.name: to_device(getattr(value, field.name), device) for field in fields(value)}
         return cast("T", replace(value, **moved))
     return value

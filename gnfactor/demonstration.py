@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from gnfactor.scene import Observation
+from gnfactor.scene import Observation, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,3 +29,8 @@ class Demonstration:
     """Per frame: did the motion that led to this frame (from the one before) ignore collisions?"""
     keyframes: tuple[int, ...]
     """Increasing frame indices >= 1 at which an action was complete; the last frame is the last keyframe."""
+    target_views: Mapping[int, Mapping[str, View]] = field(default_factory=dict[int, Mapping[str, View]])
+    """By frame: views that are there to be learned from, not to act on, such as a rig around the workspace. Some frames
+    have them, others not; those that do have the same names, different from every camera's in `observations`."""
+    labels: Mapping[int, str] = field(default_factory=dict[int, str])
+    """What the labels in `View.segmentation` are called, where that is known; label 0 is the background."""
