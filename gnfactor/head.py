@@ -79,7 +79,7 @@ class VoxelHead(nn.Module):
         With `rotation: regression` the rotation's term is the squared error of its first two columns.
         """
         voxel = voxel_from_position(targets.world_from_gripper[:, :3, 3], self.grid.box, self.grid.size)
-        q = self._q_values(encoded, voxel)
+        q = self.q_values(encoded, voxel)
         weights = self.config.loss
         return {
             "translation": weights.translation * F.cross_entropy(q.translation.flatten(1), self._flat(voxel)),
@@ -90,7 +90,7 @@ class VoxelHead(nn.Module):
 
     def choose(self, encoded: Encoded) -> Targets:
         """The best next keyframe of each scene: independent maxima, as published."""
-        q = self._q_values(encoded, None)
+        q = self.q_values(encoded)
         position = position_from_voxel(best_voxel(q.translation), self.grid.box, self.grid.size)
         return Targets(
             world_from_gripper=pose_from(self._rotation(q.rotation), position),
@@ -98,7 +98,8 @@ class VoxelHead(nn.Module):
             ignore_collisions=q.collision.argmax(1).bool(),
         )
 
-    def _q_values(self, encoded: Encoded, at: Int[Tensor, "batch 3"] | None) -> QValues:
+    def q_values(self, encoded: Encoded, at: Int[Tensor, "batch 3"] | None = None) -> QValues:
+        """Values of all choices; with `pool: local` the others than the voxel's are read at `at`, or at the best."""
         return self.network(
             encoded.volume,
             encoded.tokens,
