@@ -6,7 +6,8 @@ encoder) or the policy of GNFactor (3D U-Net), whose volume the neural field als
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made_by
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from gnfactor.batch import Batch, Inputs
 from gnfactor.cells import CellConfig, CellNetwork
 from gnfactor.encoder import EncoderConfig, build_encoder
 from gnfactor.errors import ConfigError
+from gnfactor.field.neural_field import FieldConfig, NeuralField
 from gnfactor.head import Encoded, HeadConfig, VoxelHead, actions_from
 from gnfactor.language import ConditionConfig, Conditioner, InstructionTable, LanguageConfig
 from gnfactor.proprioception import PUBLISHED_STATE, robot_state, state_width
@@ -27,7 +29,7 @@ from perceiver.q_head import InputSizes
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """One policy; every default is the published GNFactor."""
+    """One policy; every default is the published GNFactor's, whose field is `FieldConfig()`."""
 
     cameras: tuple[str, ...] = ("front",)
     image_size: tuple[int, int] = (128, 128)
@@ -35,14 +37,17 @@ class PolicyConfig:
     episode_length: int = 25
     """Most keyframes in an episode; the time input runs from 1 to -1 over it, in training and in evaluation."""
     proprioception: tuple[str, ...] = PUBLISHED_STATE
-    grid: GridConfig = field(default_factory=GridConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    language: LanguageConfig = field(default_factory=LanguageConfig)
+    grid: GridConfig = made_by(default_factory=GridConfig)
+    encoder: EncoderConfig = made_by(default_factory=EncoderConfig)
+    language: LanguageConfig = made_by(default_factory=LanguageConfig)
     condition: ConditionConfig | None = None
     """Language and time as a vector that modulates the networks (FiLM), besides the tokens; null as published."""
     cells: CellConfig | None = None
     """A network for each occupied voxel, modulated by the condition, before the encoder; null as published."""
-    head: HeadConfig = field(default_factory=HeadConfig)
+    head: HeadConfig | None = made_by(default_factory=HeadConfig)
+    """Null: no actions, for a field trained alone."""
+    field: FieldConfig | None = None
+    """The neural feature field that the volume is also trained by; null: behaviour cloning alone, as PerAct."""
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
@@ -55,7 +60,9 @@ class PolicyConfig:
             raise ConfigError(
                 f"policy.image_size is {list(self.image_size)}; width and height of at least 1 are expected"
             )
-        if self.grid.size % self.head.network.patch:
+        if self.head is None and self.field is None:
+            raise ConfigError("policy.head and policy.field are both null; there is nothing to train: set one of them")
+        if self.head is not None and self.grid.size % self.head.network.patch:
             raise ConfigError(
                 f"policy.head.network.patch is {self.head.network.patch}, which does not divide policy.grid.size "
                 f"{self.grid.size}; choose a patch that does"
@@ -83,18 +90,16 @@ class Policy(nn.Module):
         )
         self.cells = None if config.cells is None else CellNetwork(config.cells, config.grid.width, condition_width)
         self.encoder = build_encoder(config.encoder, config.grid.width, condition_width)
-        self.head = VoxelHead(
-            config.head,
-            config.grid,
-            InputSizes(
-                channels=self.encoder.channels,
-                rank=self.encoder.rank,
-                token_width=config.language.width,
-                token_count=config.language.tokens,
-                state_width=states,
-                condition_width=condition_width,
-            ),
+        sizes = InputSizes(
+            channels=self.encoder.channels,
+            rank=self.encoder.rank,
+            token_width=config.language.width,
+            token_count=config.language.tokens,
+            state_width=states,
+            condition_width=condition_width,
         )
+        self.head = None if config.head is None else VoxelHead(config.head, config.grid, sizes)
+        self.field = None if config.field is None else NeuralField(config.field, config.grid.box, self.encoder.channels)
 
     def encode(self, inputs: Inputs) -> Encoded:
         """What an action head or a field needs of each scene; the inputs are on this module's device."""
@@ -110,11 +115,25 @@ class Policy(nn.Module):
         seen = None if config.language.attend_padding else mask
         return Encoded(self.encoder(grid, condition), tokens, seen, state, condition)
 
-    def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Named loss terms of a batch; "total" is their sum."""
-        terms = self.head.loss(self.encode(batch.inputs), batch.targets)
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Float[Tensor, ""]]:
+        """Named loss terms of a batch; "total" is their sum.
+
+        `generator` draws the field's samples along the rays; without one they are evenly spaced.
+        """
+        encoded = self.encode(batch.inputs)
+        terms: dict[str, Tensor] = {}
+        if self.head is not None:
+            terms |= self.head.loss(encoded, batch.targets)
+        if self.field is not None and batch.rays is not None:
+            terms |= self.field.loss(encoded.volume, batch.rays, generator)
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
     def act(self, inputs: Inputs) -> list[Action]:
-        """The next keyframe of each scene; gradients flow if the caller lets them."""
+        """The next keyframe of each scene; gradients flow if the caller lets them.
+
+        Raises:
+            ConfigError: the policy was built without an action head.
+        """
+        if self.head is None:
+            raise ConfigError("this policy has no action head (policy.head=null): it was trained as a field alone")
         return actions_from(self.head.choose(self.encode(inputs)))

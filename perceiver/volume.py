@@ -54,3 +54,20 @@ class Volume:
         with torch.autocast(kernel.device.type, enabled=False):  # the convolution rounds once, not twice
             folded = torch.einsum("ocxyz,cr->orxyz", kernel, self.weight)
             return folded, kernel.sum((2, 3, 4)) @ self.bias
+
+
+def sample(volume: Volume, position: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points channels"]:
+    """The volume at any points: trilinear between the centres of the cells, constant within half a cell of the faces.
+
+    Interpolation is linear, so that the stored features are looked up and the map is applied to what comes out.
+
+    Args:
+        volume: features of cells that divide a box evenly.
+        position: place in the box, 0 to 1 along its x, y, z; points outside take the value of the nearest place in it.
+    """
+    grid = (2 * position - 1).flip(-1)[:, :, None, None]  # torch names the last axis of a volume first
+    with torch.autocast(position.device.type, enabled=False):
+        found = torch.nn.functional.grid_sample(
+            volume.features.float(), grid.float(), mode="bilinear", padding_mode="border", align_corners=False
+        )
+    return volume.map(found[..., 0, 0].mT)

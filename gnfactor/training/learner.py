@@ -21,7 +21,7 @@ from gnfactor.model import Policy
 from gnfactor.training.metrics import ErrorSummary
 from gnfactor.training.optim import Ema, build_optimizer, build_schedule
 
-_AUGMENTATION, _LAYERS = range(2)
+_AUGMENTATION, _LAYERS, _RAYS = range(3)
 """What a step draws random numbers for; each purpose has a stream of its own."""
 
 
@@ -60,9 +60,9 @@ class Learner(LightningModule):
         self._position = batch_idx % accumulate
         number = self.trainer.global_step * accumulate + self._position
         box = self.policy.config.grid.box
-        batch = augment(batch, box, self.config.augment, self._generator(number))
+        batch = augment(batch, box, self.config.augment, self._generator(number, _AUGMENTATION))
         with self._seeded_layers(number):
-            terms = self.policy.loss(batch)
+            terms = self.policy.loss(batch, self._generator(number, _RAYS))
         if self._position == 0:
             self._sums = {name: torch.zeros_like(term) for name, term in terms.items()}
         self._sums = {name: self._sums[name] + term.detach() for name, term in terms.items()}
@@ -126,8 +126,8 @@ class Learner(LightningModule):
         if self.average is not None and checkpoint["average"] is not None:
             self.average.load_state_dict(checkpoint["average"])
 
-    def _generator(self, number: int) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(self._seed(number, _AUGMENTATION))
+    def _generator(self, number: int, purpose: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(self._seed(number, purpose))
 
     def _seed(self, number: int, purpose: int) -> int:
         entropy = (self.config.train.seed, number, self.global_rank, purpose)
