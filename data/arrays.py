@@ -6,6 +6,8 @@
     arms/<arm>/{gripper_open, finger_positions_m, joint_positions, joint_velocities}
     views/<width>x<height>/{rgb, depth, intrinsics, world_from_camera[, segmentation]}
                                    (cameras, frames, ...), the cameras of that size in the attributes' order
+    targets/<width>x<height>/...   the same of the views to learn from, if there are any: (views, some frames, ...), the
+                                   `target_views` of that size and the `target_frames` in the attributes' order
 
 Cameras of one size share an array, since opening an array costs more than reading it. Pictures are kept as they
 are. Depth is uint16 in units of 0.1 mm; 0 means no reading, and so do readings beyond 6.5535 m, which do not fit.
@@ -76,30 +78,35 @@ def write_episode(folder: Path, demonstration: Demonstration, made_with: Mapping
     for size, cameras in _by_size(info.views).items():
         views = [[seen.views[camera.name] for seen in observations] for camera in cameras]
         _put_views(root, f"views/{size}", views, segmentation=any(camera.segmentation for camera in cameras))
+    for size, cameras in _by_size(info.target_views).items():
+        targets = [demonstration.target_views[frame] for frame in info.target_frames]
+        views = [[seen[camera.name] for seen in targets] for camera in cameras]
+        _put_views(root, f"targets/{size}", views, segmentation=any(camera.segmentation for camera in cameras))
 
 
 def read_episode(
-    folder: Path, info: EpisodeInfo, frames: Sequence[int] | None = None, cameras: Sequence[str] | None = None
+    folder: Path,
+    info: EpisodeInfo,
+    frames: Sequence[int] | None = None,
+    cameras: Sequence[str] | None = None,
+    target_views: Sequence[str] | None = (),
 ) -> Demonstration:
-    """The demonstration, or the named frames and cameras of it; see `Store.read`."""
+    """The demonstration, or the named frames, cameras and views to learn from of it; see `Store.read`."""
     chosen = tuple(range(info.frames)) if frames is None else tuple(frames)
     if not chosen or chosen[0] < 0 or chosen[-1] >= info.frames or any(b <= a for a, b in pairwise(chosen)):
         raise ValueError(f"frames have to be increasing numbers in 0..{info.frames - 1}, not {chosen}")
-    names = info.cameras if cameras is None else tuple(cameras)
-    unknown = [name for name in names if name not in info.cameras]
-    if unknown:
-        raise DataError(
-            f"{folder} has the cameras {list(info.cameras)}, but {unknown} were asked for; use those it has"
-        )
+    names = _chosen(folder, "cameras", info.views, cameras)
+    target_names = _chosen(folder, "views to learn from", info.target_views, target_views)
     rows = np.array(chosen)
+    position = {frame: row for row, frame in enumerate(chosen)}
+    wanted = [row for row, frame in enumerate(info.target_frames) if frame in position] if target_names else []
+    target_rows = np.array(wanted, np.int_)
     try:
         step, time_s, ignore = (_get(folder, name)[rows] for name in ("step", "time_s", "ignore_collisions"))
         arms = {arm: _read_arm(folder / "arms" / arm, rows) for arm in info.arms}
-        read: dict[str, Callable[[int], View]] = {}
-        for size, stored in _by_size(info.views).items():
-            if any(camera.name in names for camera in stored):
-                read |= _read_views(folder / "views" / size, stored, names, rows)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        read = _read_groups(folder / "views", info.views, names, rows)
+        targets = _read_groups(folder / "targets", info.target_views, target_names if wanted else (), target_rows)
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
         raise DataError(
             f"the episode {folder} is damaged ({type(error).__name__}: {error}); delete it and write it again"
         ) from error
@@ -112,7 +119,6 @@ def read_episode(
         )
         for row in range(len(chosen))
     )
-    position = {frame: row for row, frame in enumerate(chosen)}
     return Demonstration(
         task=info.task,
         variation=info.variation,
@@ -122,6 +128,11 @@ def read_episode(
         observations=observations,
         ignore_collisions=tuple(bool(flag) for flag in ignore),
         keyframes=tuple(position[frame] for frame in info.keyframes if frame in position),
+        target_views={
+            position[info.target_frames[stored]]: {name: targets[name](row) for name in target_names}
+            for row, stored in enumerate(wanted)
+        },
+        labels=info.labels,
     )
 
 
@@ -200,6 +211,27 @@ def _read_arm(folder: Path, rows: NDArray[np.int_]) -> Callable[[int], ArmState]
     return lambda row: ArmState(
         gripper_open=bool(is_open[row]), **{name: values[row] for name, values in arrays.items()}
     )
+
+
+def _chosen(folder: Path, what: str, stored: Sequence[CameraInfo], names: Sequence[str] | None) -> tuple[str, ...]:
+    """The names asked for, or all; DataError if one of them is not stored."""
+    there = [camera.name for camera in stored]
+    chosen = tuple(there if names is None else names)
+    unknown = [name for name in chosen if name not in there]
+    if unknown:
+        raise DataError(f"{folder} has the {what} {there}, but {unknown} were asked for; use those it has")
+    return chosen
+
+
+def _read_groups(
+    folder: Path, stored: Sequence[CameraInfo], names: Sequence[str], rows: NDArray[np.int_]
+) -> dict[str, Callable[[int], View]]:
+    """Views of the cameras `names` by position in `rows`, from the groups of all sizes of the cameras `stored`."""
+    read: dict[str, Callable[[int], View]] = {}
+    for size, cameras in _by_size(stored).items():
+        if any(camera.name in names for camera in cameras):
+            read |= _read_views(folder / size, cameras, names, rows)
+    return read
 
 
 def _read_views(

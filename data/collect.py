@@ -36,6 +36,7 @@ from data.episode import read_info
 from data.store import Store, episode_name
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.tabletop.expert import ExpertFailure
+from gnfactor.envs.tabletop.rig import RIG_FORM, RigConfig, parse_rig, rig_text
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import WORLD_VERSION, Frames, TabletopEnv
 from gnfactor.errors import ConfigError, DataError, SceneError
@@ -58,6 +59,10 @@ class CollectConfig:
     cameras: tuple[str, ...] = CAMERAS
     image_size: int = 128
     """Width and height, pixels."""
+    rig: RigConfig | None = None
+    """Further cameras, whose views are there to be learned from; their pictures have the same size."""
+    rig_every: int = 10
+    """With frames="all": the rig looks at every so many frames, besides the start and the keyframes."""
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -66,9 +71,10 @@ class CollectConfig:
             raise ConfigError(f"--tasks: there is no task {unknown}; known are {', '.join(TASKS)}")
         if len(set(self.tasks)) < len(self.tasks):
             raise ConfigError(f"--tasks: {', '.join(self.tasks)} names a task twice; name each once")
-        for name, value in (("episodes", self.episodes), ("image-size", self.image_size), ("workers", self.workers)):
+        for name in ("episodes", "image_size", "rig_every", "workers"):
+            value = getattr(self, name)
             if value < 1:
-                raise ConfigError(f"--{name}: {value} is not a number above 0; give one")
+                raise ConfigError(f"--{name.replace('_', '-')}: {value} is not a number above 0; give one")
 
     @property
     def made_with(self) -> dict[str, str]:
@@ -78,8 +84,14 @@ class CollectConfig:
             "pictures": f"{self.image_size}x{self.image_size}",
             "renderer": "mujoco-ray",
             "frames": self.frames,
+            "rig": self._rig_text,
             "version of the tabletop world": str(WORLD_VERSION),
         }
+
+    @property
+    def _rig_text(self) -> str:
+        thinned = self.rig is not None and self.frames == "all"
+        return rig_text(self.rig) + (f" every {self.rig_every} frames" if thinned else "")
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ def collect_episode(job: Job, env: TabletopEnv, store: Store) -> Outcome:
             keyframes = len(read_info(store.path / name, name).keyframes)
             return Outcome(job.task, True, True, keyframes, rejected, time.perf_counter() - began, tuple(failures))
         try:
-            result = env.record(scene, job.config.frames)
+            result = env.record(scene, job.config.frames, rig=job.config.rig, rig_every=job.config.rig_every)
         except SceneError as error:  # no layout fits this seed
             failures.append(str(error))
             continue
@@ -262,6 +274,12 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
     parser.add_argument("--frames", choices=("keyframes", "all"), default="keyframes", help="all: also 20 Hz between")
     parser.add_argument("--cameras", default=",".join(CAMERAS), help="names, separated by commas")
     parser.add_argument("--image-size", type=int, default=128, help="width and height of the pictures")
+    parser.add_argument(
+        "--rig", default="none", help=f"further cameras with views to learn from the scene: none, {RIG_FORM}"
+    )
+    parser.add_argument(
+        "--rig-every", type=int, default=10, help="with --frames all: frames from one look of the rig to the next"
+    )
     parser.add_argument("--report", type=Path, help="write the printed table to this file, as JSON")
     given = parser.parse_args(arguments)
     config = CollectConfig(
@@ -272,6 +290,8 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
         frames=cast("Frames", given.frames),
         cameras=tuple(str(given.cameras).split(",")),
         image_size=cast("int", given.image_size),
+        rig=parse_rig(str(given.rig)),
+        rig_every=cast("int", given.rig_every),
         workers=cast("int", given.workers),
     )
     return config, cast("Path | None", given.report)

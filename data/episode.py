@@ -13,7 +13,7 @@ import numpy as np
 
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import DataError
-from gnfactor.scene import Observation
+from gnfactor.scene import Observation, View
 
 SCHEMA = 1
 """Version of the store's layout (see `data.arrays`); readers refuse any other."""
@@ -49,6 +49,12 @@ class EpisodeInfo:
     """Frame numbers of the whole episode."""
     arms: tuple[str, ...]
     views: tuple[CameraInfo, ...]
+    target_views: tuple[CameraInfo, ...] = ()
+    """Views that are there to be learned from, see `Demonstration.target_views`."""
+    target_frames: tuple[int, ...] = ()
+    """Frame numbers of the whole episode that have them."""
+    labels: Mapping[int, str] = field(default_factory=dict[int, str], hash=False)
+    """See `Demonstration.labels`."""
     made_with: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """Settings of the program that made it, by name, as far as they were noted."""
 
@@ -78,10 +84,10 @@ def describe(demonstration: Demonstration, name: str = "") -> EpisodeInfo:
         frames=len(demonstration.observations),
         keyframes=demonstration.keyframes,
         arms=tuple(first.arms),
-        views=tuple(
-            CameraInfo(camera, view.camera.width, view.camera.height, view.segmentation is not None)
-            for camera, view in first.views.items()
-        ),
+        views=_camera_infos(first.views),
+        target_views=_camera_infos(next(iter(demonstration.target_views.values()), {})),
+        target_frames=tuple(sorted(demonstration.target_views)),
+        labels=dict(demonstration.labels),
     )
 
 
@@ -99,6 +105,9 @@ def attributes_of(info: EpisodeInfo) -> dict[str, Any]:
         "keyframes": list(info.keyframes),
         "arms": list(info.arms),
         "cameras": [asdict(view) for view in info.views],
+        "target_views": [asdict(view) for view in info.target_views],
+        "target_frames": list(info.target_frames),
+        "labels": {str(label): name for label, name in info.labels.items()},
         "made_with": dict(info.made_with),
     }
 
@@ -125,9 +134,13 @@ def read_info(folder: Path, name: str) -> EpisodeInfo:
             keyframes=tuple(attributes["keyframes"]),
             arms=tuple(attributes["arms"]),
             views=tuple(CameraInfo(**camera) for camera in attributes["cameras"]),
+            # Stores made before there were any lack these three.
+            target_views=tuple(CameraInfo(**camera) for camera in attributes.get("target_views", ())),
+            target_frames=tuple(attributes.get("target_frames", ())),
+            labels={int(label): name for label, name in attributes.get("labels", {}).items()},
             made_with=dict(attributes.get("made_with", {})),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} does not describe an episode ({type(error).__name__}: {error}); it is damaged: delete the folder "
             f"{folder} and write the episode again"
@@ -139,8 +152,9 @@ def _check_attributes(attributes: Mapping[str, Any]) -> None:
     frames, keyframes, texts = attributes["frames"], list(attributes["keyframes"]), list(attributes["instructions"])
     if type(frames) is not int or frames < 1:
         raise ValueError(f"frames is {frames!r}; a whole number of at least 1 is expected")
-    if any(type(frame) is not int or not 0 <= frame < frames for frame in keyframes) or sorted(keyframes) != keyframes:
-        raise ValueError(f"keyframes is {keyframes}; increasing frame numbers below {frames} are expected")
+    for key, numbers in (("keyframes", keyframes), ("target_frames", list(attributes.get("target_frames", ())))):
+        if any(type(frame) is not int or not 0 <= frame < frames for frame in numbers) or sorted(numbers) != numbers:
+            raise ValueError(f"{key} is {numbers}; increasing frame numbers below {frames} are expected")
     if not texts or not all(isinstance(text, str) for text in (*texts, attributes["task"])):
         raise ValueError("task must be a text and instructions at least one text")
     if type(attributes["variation"]) is not int:
@@ -156,6 +170,13 @@ def check_schema(attributes: Mapping[str, Any], kind: str, folder: Path) -> None
             f"{folder} has schema version {attributes.get('schema')!r}, this program reads version {SCHEMA}; convert "
             f"or collect the demonstrations again, or use the program that wrote it"
         )
+
+
+def _camera_infos(views: Mapping[str, View]) -> tuple[CameraInfo, ...]:
+    return tuple(
+        CameraInfo(name, view.camera.width, view.camera.height, view.segmentation is not None)
+        for name, view in views.items()
+    )
 
 
 def _problem(demonstration: Demonstration, first: Observation) -> str | None:
@@ -174,6 +195,23 @@ def _problem(demonstration: Demonstration, first: Observation) -> str | None:
         problem = _problem_of_frame(seen, first)
         if problem is not None:
             return f"frame {frame}: {problem}"
+    return _problem_of_target_views(demonstration, first)
+
+
+def _problem_of_target_views(demonstration: Demonstration, first: Observation) -> str | None:
+    """What is wrong with the views to learn from, or None."""
+    expected = next(iter(demonstration.target_views.values()), {})
+    taken = [name for name in expected if name in first.views]
+    if taken:
+        return f"{taken} are names of cameras and of views to learn from; name them apart"
+    for frame, views in demonstration.target_views.items():
+        if not 0 <= frame < len(demonstration.observations):
+            return f"it has views to learn from at frame {frame}, but {len(demonstration.observations)} frames"
+        if not views or views.keys() != expected.keys():
+            return f"frame {frame}: views to learn from are {[*views]}, those of another frame {[*expected]}"
+        problem = _problem_of_views(views, expected)
+        if problem is not None:
+            return f"frame {frame}: {problem}"
     return None
 
 
@@ -185,15 +223,20 @@ def _problem_of_frame(seen: Observation, first: Observation) -> str | None:
         numbers = (state.world_from_gripper, state.finger_positions_m, state.joint_positions, state.joint_velocities)
         if not all(np.isfinite(value).all() for value in numbers):
             return f"the state of arm '{arm}' holds a number that is not finite"
-    for name, view in seen.views.items():
+    return _problem_of_views(seen.views, first.views)
+
+
+def _problem_of_views(views: Mapping[str, View], expected: Mapping[str, View]) -> str | None:
+    """What is wrong with views, in themselves or compared with those of the same cameras at another frame, or None."""
+    for name, view in views.items():
         camera, size = view.camera, (view.camera.height, view.camera.width)
-        if size != (first.views[name].camera.height, first.views[name].camera.width):
+        if size != (expected[name].camera.height, expected[name].camera.width):
             return f"camera '{name}' changes its size to {camera.width}x{camera.height}"
         if view.rgb.shape != (*size, 3) or view.rgb.dtype != np.uint8 or view.depth_m.shape != size:
             return f"pictures of camera '{name}' are not {camera.width}x{camera.height} (colour in 8 bits)"
         if not (np.isfinite(camera.intrinsics).all() and np.isfinite(camera.world_from_camera).all()):
             return f"camera '{name}' has a pose or intrinsics that are not finite"
-        if (view.segmentation is None) != (first.views[name].segmentation is None):
+        if (view.segmentation is None) != (expected[name].segmentation is None):
             return f"camera '{name}' has labels in some frames only"
         if view.segmentation is not None and not _labels_fit(view.segmentation, size):
             return f"labels of camera '{name}' are not {camera.width}x{camera.height} numbers in 0..{_LARGEST_LABEL}"

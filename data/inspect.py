@@ -2,26 +2,29 @@
 
 python -m data.inspect STORE            for reading
 python -m data.inspect STORE --json     for programs
-python -m data.inspect STORE --video DIR
+python -m data.inspect STORE --video DIR    a video of each episode, and a picture of its views to learn from
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data.command import Parser, run
-from data.episode import SCHEMA, EpisodeInfo
+from data.episode import SCHEMA, CameraInfo, EpisodeInfo
 from data.store import Store
 from gnfactor.demonstration import Demonstration
+from gnfactor.errors import DataError
+from gnfactor.scene import View
 from gnfactor.video import Picture, caption, outlined, side_by_side, write_video
 
 _LEAST_WIDTH = 640
@@ -30,6 +33,7 @@ _KEYFRAME_COLOUR = (255, 190, 0)
 _KEYFRAME_S = 0.7
 """How long a video stands still at a keyframe."""
 _CAPTION_ROWS = 4
+_SHEET_COLUMNS = 5
 
 
 def describe_json(episodes: Sequence[EpisodeInfo]) -> dict[str, Any]:
@@ -49,6 +53,9 @@ def describe_json(episodes: Sequence[EpisodeInfo]) -> dict[str, Any]:
                 "image_sizes": {view.name: [view.width, view.height] for view in info.views},
                 "segmentation": [view.name for view in info.views if view.segmentation],
                 "renderer": info.renderer,
+                "target_views": {view.name: [view.width, view.height] for view in info.target_views},
+                "target_frames": list(info.target_frames),
+                "labels": {str(label): name for label, name in info.labels.items()},
             }
             for info in episodes
         ],
@@ -63,14 +70,27 @@ def describe_text(path: Path, episodes: Sequence[EpisodeInfo]) -> str:
         lines += ["", f"{task}: {_count(group, 'episode')}, {sum(info.frames for info in group)} frames"]
         for info in group:
             seed = "" if info.seed is None else f", seed {info.seed}"
-            sizes = sorted({f"{view.width}x{view.height}" for view in info.views})
             lines += [
                 f"  {info.name}",
                 f"    variation {info.variation}{seed}; {info.frames} frames; keyframes {_words(info.keyframes)}",
-                f"    cameras {_words(info.cameras)}, {_words(sizes)} pixels, pictures by {info.renderer}",
+                f"    cameras {_words(info.cameras)}, {_sizes(info.views)} pixels, pictures by {info.renderer}",
+                *_rig_lines(info),
                 f"    instructions: {' | '.join(info.instructions)}",
             ]
     return "\n".join(lines)
+
+
+def contact_sheet(views: Mapping[str, View]) -> Picture:
+    """All views in rows, each with its name below."""
+    named = [caption(view.rgb, [name], rows=1) for name, view in views.items()]
+    height, width = (max(picture.shape[axis] for picture in named) for axis in (0, 1))
+    gaps = -len(named) % _SHEET_COLUMNS if len(named) > _SHEET_COLUMNS else 0
+    even = [
+        np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))) for picture in named
+    ]
+    even += [np.zeros_like(even[0])] * gaps
+    rows = [even[begin : begin + _SHEET_COLUMNS] for begin in range(0, len(even), _SHEET_COLUMNS)]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
 def film(demonstration: Demonstration) -> Iterator[Picture]:
@@ -100,13 +120,33 @@ def frames_per_second(demonstration: Demonstration) -> float:
 
 
 def write_videos(store: Store, episodes: Sequence[EpisodeInfo], folder: Path, console: Console) -> None:
-    """One video for each episode, under the episode's name; shows progress."""
+    """A video of each episode, under its name, and a picture of its views to learn from, if any; shows progress."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         for info in progress.track(episodes, description="videos"):
             demonstration = store.read(info.name)
             path = folder / f"{info.name}.webm"
             write_video(path, film(demonstration), frames_per_second(demonstration))
+            if info.target_frames:
+                start = store.read(info.name, info.target_frames[:1], (), None)
+                _write_picture(folder / f"{info.name}.rig.png", contact_sheet(start.target_views[0]))
+
+
+def _write_picture(path: Path, picture: Picture) -> None:
+    try:
+        Image.fromarray(picture).save(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error}; choose a folder that can be written to") from error
+
+
+def _rig_lines(info: EpisodeInfo) -> list[str]:
+    """What is said about views to learn from, if there are any."""
+    if not info.target_views:
+        return []
+    names = [view.name for view in info.target_views]
+    span = _words(names) if len(names) < 3 else f"{names[0]} to {names[-1]}"
+    views = f"{_count(names, 'view')} to learn from ({span}), {_sizes(info.target_views)} pixels"
+    return [f"    {views}, at frames {_words(info.target_frames)}"]
 
 
 def _row(pictures: Sequence[Picture]) -> Picture:
@@ -124,6 +164,10 @@ def _words(values: Sequence[object] | Any) -> str:
     return " ".join(str(value) for value in values)
 
 
+def _sizes(views: Sequence[CameraInfo]) -> str:
+    return _words(sorted({f"{view.width}x{view.height}" for view in views}))
+
+
 def _count(things: Sequence[object], noun: str) -> str:
     return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
@@ -133,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m data.inspect", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("store", type=Path, help="folder of the store")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.add_argument("--video", type=Path, metavar="DIR", help="write a video of each episode into this folder")
+    parser.add_argument("--video", type=Path, metavar="DIR", help="write videos into this folder")
 
     def command(console: Console) -> int:
         given = parser.parse_args(arguments)

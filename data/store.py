@@ -100,7 +100,8 @@ class Store:
         for info in self.episodes():
             sizes = sorted({f"{view.width}x{view.height}" for view in info.views})
             seen = {"cameras": ",".join(info.cameras), "pictures": ",".join(sizes), "renderer": info.renderer}
-            before = {**seen, **info.made_with}
+            rig = {} if info.target_views else {"rig": "none"}
+            before = {**seen, **rig, **info.made_with}
             differing = [key for key in made_with if before.get(key, made_with[key]) != made_with[key]]
             if differing:
                 differences = "; ".join(f"{key}: {before[key]} there, now {made_with[key]}" for key in differing)
@@ -145,7 +146,11 @@ class Store:
         return [read_info(self.path / name, name) for name in names]
 
     def read(
-        self, name: str, frames: Sequence[int] | None = None, cameras: Sequence[str] | None = None
+        self,
+        name: str,
+        frames: Sequence[int] | None = None,
+        cameras: Sequence[str] | None = None,
+        target_views: Sequence[str] | None = (),
     ) -> Demonstration:
         """An episode, or a part of it.
 
@@ -155,16 +160,18 @@ class Store:
                 `EpisodeInfo.keyframes` has the numbers in the whole episode. `ignore_collisions` stays that of the
                 motion from the frame before in the whole episode.
             cameras: names, in the order wanted; None reads all.
+            target_views: names of views to learn from, in the order wanted; None reads all. The frames read have them
+                as far as they are stored for them, see `EpisodeInfo.target_frames`.
 
         Raises:
-            DataError: there is no such episode or camera, or the episode is damaged.
+            DataError: there is no such episode, camera or view, or the episode is damaged.
         """
         folder = self._path_of(name)
         if not (folder / _METADATA).is_file():
             raise DataError(
                 f"{self.path} has no episode '{name}'; `python -m data.inspect {self.path}` lists what it has"
             )
-        return read_episode(folder, read_info(folder, name), frames, cameras)
+        return read_episode(folder, read_info(folder, name), frames, cameras, target_views)
 
     def finish(self) -> None:
         """Write the index; call it when all episodes are written."""

@@ -49,23 +49,34 @@ def tabletop_cameras(
 
 def _camera(name: str, world_from_gripper: Float[np.ndarray, "4 4"], image_size: tuple[int, int]) -> Camera:
     if name == "wrist":
-        pose, field_deg = world_from_gripper @ _gripper_from_wrist(), _WRIST_FIELD_DEG
-    elif name in _FIXED:
-        pose, field_deg = _world_from_fixed(_FIXED[name]), _FIXED_FIELD_DEG
-    else:
+        return pinhole(world_from_gripper @ _gripper_from_wrist(), _WRIST_FIELD_DEG, image_size)
+    if name not in _FIXED:
         known = ", ".join((*_FIXED, "wrist"))
         raise SceneError(f"the tabletop world has no camera '{name}'; it has {known}: choose among these")
+    fixed = _FIXED[name]
+    pose = level_pose(np.array(fixed.position), radians(fixed.heading_deg), radians(fixed.down_deg))
+    return pinhole(pose, _FIXED_FIELD_DEG, image_size)
+
+
+def pinhole(world_from_camera: Float[np.ndarray, "4 4"], field_deg: float, image_size: tuple[int, int]) -> Camera:
+    """A camera of this pose with RLBench's intrinsics, see `tabletop_cameras`."""
     width, height = image_size
     focal = max(width, height) / 2 / tan(radians(field_deg) / 2)
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return Camera(intrinsics=intrinsics, world_from_camera=pose, width=width, height=height)
+    return Camera(intrinsics=intrinsics, world_from_camera=world_from_camera, width=width, height=height)
 
 
-def _world_from_fixed(fixed: _Fixed) -> Float[np.ndarray, "4 4"]:
-    heading, down = radians(fixed.heading_deg), radians(fixed.down_deg)
+def level_pose(position: Float[np.ndarray, "3"], heading: float, down: float) -> Float[np.ndarray, "4 4"]:
+    """World from a camera whose image's rows are level.
+
+    Args:
+        position: of the camera, m.
+        heading: of the optical axis about the world's z, from +x, rad.
+        down: angle of the optical axis below the horizontal, rad.
+    """
     right = np.array([sin(heading), -cos(heading), 0])
     forward = np.array([cos(heading) * cos(down), sin(heading) * cos(down), -sin(down)])
-    return _pose_from_axes(right, forward, np.array(fixed.position))
+    return _pose_from_axes(right, forward, position)
 
 
 def _gripper_from_wrist() -> Float[np.ndarray, "4 4"]:

@@ -5,7 +5,7 @@ What it does is written in the tasks, as waypoints; it acts through the same `st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from gnfactor.demonstration import Demonstration
@@ -13,7 +13,7 @@ from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.inverse_kinematics import InverseKinematics, distinct_solutions
 from gnfactor.envs.tabletop.robot import REST_JOINTS
 from gnfactor.envs.tabletop.tasks.base import Waypoint
-from gnfactor.scene import Observation
+from gnfactor.scene import Observation, View
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,28 @@ class Reach:
 
 
 class Film:
-    """An episode as it is recorded, frame by frame."""
+    """An episode as it is recorded, frame by frame.
 
-    def __init__(self, start: Observation, interval_s: float) -> None:
+    Args:
+        start: its first frame.
+        interval_s: simulated time between frames, where those between keyframes are kept.
+        look_around: gives the present views to learn from, taken at the start, at keyframes and at every
+            `look_every`-th frame; None takes none.
+        look_every: see `look_around`.
+    """
+
+    def __init__(
+        self,
+        start: Observation,
+        interval_s: float,
+        look_around: Callable[[], Mapping[str, View]] | None = None,
+        look_every: int = 10,
+    ) -> None:
         self._observations = [start]
         self._flags = [False]
+        self._target_views: dict[int, Mapping[str, View]] = {}
+        self._look_around, self._look_every = look_around, look_every
+        self._look()
         self._keyframes: list[int] = []
         self._interval_s = interval_s
         self._due_s = start.time_s + interval_s
@@ -65,20 +82,23 @@ class Film:
 
     def add(self, observation: Observation) -> None:
         """A frame between keyframes."""
-        self._observations.append(observation)
-        self._flags.append(self.ignoring_collisions)
-        self._due_s = observation.time_s + self._interval_s
+        self._append(observation)
+        if (len(self._observations) - 1) % self._look_every == 0:
+            self._look()
 
     def add_keyframe(self, observation: Observation) -> None:
         """The end of an action; it replaces a frame of the same moment."""
         if self._observations[-1].time_s == observation.time_s:
             self._observations.pop()
             self._flags.pop()
-        self.add(observation)
+        self._append(observation)
+        self._look()
         self._keyframes.append(len(self._observations) - 1)
 
-    def demonstration(self, scene: SeededScene, instructions: tuple[str, ...], renderer: str) -> Demonstration:
-        """All frames so far as a demonstration."""
+    def demonstration(
+        self, scene: SeededScene, instructions: tuple[str, ...], renderer: str, labels: Mapping[int, str]
+    ) -> Demonstration:
+        """All frames so far as a demonstration; `labels` are the names of the labels in its segmentation."""
         return Demonstration(
             task=scene.task,
             variation=scene.variation,
@@ -88,4 +108,16 @@ class Film:
             observations=tuple(self._observations),
             ignore_collisions=tuple(self._flags),
             keyframes=tuple(self._keyframes),
+            target_views=self._target_views,
+            labels=labels,
         )
+
+    def _append(self, observation: Observation) -> None:
+        self._observations.append(observation)
+        self._flags.append(self.ignoring_collisions)
+        self._due_s = observation.time_s + self._interval_s
+
+    def _look(self) -> None:
+        """Keep the views around the last frame, if any are wanted."""
+        if self._look_around is not None:
+            self._target_views[len(self._observations) - 1] = self._look_around()

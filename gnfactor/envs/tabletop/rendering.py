@@ -143,6 +143,11 @@ def geom_labels(model: mujoco.MjModel) -> Int[np.ndarray, "geoms"]:
     return model.body_rootid[model.geom_bodyid]
 
 
+def label_names(model: mujoco.MjModel) -> dict[int, str]:
+    """Names of all labels but 0, the background: those of the bodies just below the world."""
+    return {body: str(model.body(body).name) for body in range(1, model.nbody) if model.body_rootid[body] == body}
+
+
 def camera_rays(camera: Camera) -> Float[np.ndarray, "pixels 3"]:
     """Directions through all pixel centres in the camera's frame, row by row, with z = 1."""
     k = camera.intrinsics

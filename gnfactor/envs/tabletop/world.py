@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ from gnfactor.envs.tabletop.cameras import tabletop_cameras
 from gnfactor.envs.tabletop.expert import ExpertFailure, Film, Reach
 from gnfactor.envs.tabletop.motion import Mover
 from gnfactor.envs.tabletop.placement import scene_generator
-from gnfactor.envs.tabletop.rendering import Renderer, make_renderer
+from gnfactor.envs.tabletop.rendering import Renderer, label_names, make_renderer
+from gnfactor.envs.tabletop.rig import RigConfig, rig_cameras
 from gnfactor.envs.tabletop.scene import base_scene
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.tasks.base import Goal, Task
@@ -171,7 +172,12 @@ class TabletopEnv:
             self._episode = None
 
     def record(
-        self, scene: SeededScene, frames: Frames = "keyframes", frequency_hz: float = 20.0
+        self,
+        scene: SeededScene,
+        frames: Frames = "keyframes",
+        frequency_hz: float = 20.0,
+        rig: RigConfig | None = None,
+        rig_every: int = 10,
     ) -> Demonstration | ExpertFailure:
         """Make a scene and let the expert do its task, once.
 
@@ -180,13 +186,16 @@ class TabletopEnv:
             frames: "keyframes" keeps the start and the end of every action; "all" also what lies between, at
                 `frequency_hz` of simulated time.
             frequency_hz: see `frames`.
+            rig: further cameras, whose views are there to be learned from; they are taken at the start, at keyframes
+                and at every `rig_every`-th frame. What happens in the world is the same with them or without.
+            rig_every: see `rig`.
 
         Raises:
             SceneError: see `reset`.
         """
         start = self.reset(scene)
         episode = self._running
-        film = Film(start.observation, 1 / frequency_hz)
+        film = Film(start.observation, 1 / frequency_hz, self._looking_around(rig), rig_every)
         for waypoint in episode.task.waypoints(episode.stage.layout, episode.stage.data):
             film.ignoring_collisions = waypoint.target.ignore_collisions
             self._film = film if frames == "all" else None
@@ -196,7 +205,9 @@ class TabletopEnv:
                 return ExpertFailure(f"{waypoint.name}: {step.refused}")
             film.add_keyframe(step.observation)
             if step.success:
-                return film.demonstration(scene, start.instructions, episode.renderer.name)
+                return film.demonstration(
+                    scene, start.instructions, episode.renderer.name, label_names(episode.stage.model)
+                )
         return ExpertFailure("every waypoint was reached, the goal was not")
 
     def watch(
@@ -261,6 +272,18 @@ class TabletopEnv:
         (view,) = episode.renderer.render(episode.stage.data, list(cameras.values()))
         watcher.due_s = episode.stage.data.time + watcher.interval_s
         watcher.on_frame(view.rgb)
+
+    def _looking_around(self, rig: RigConfig | None) -> Callable[[], Mapping[str, View]] | None:
+        """What gives the rig's views of the present state, each time it is called."""
+        if rig is None:
+            return None
+        episode, cameras = self._running, rig_cameras(rig, self._image_size)
+
+        def look_around() -> Mapping[str, View]:
+            views = episode.renderer.render(episode.stage.data, list(cameras.values()))
+            return dict(zip(cameras, views, strict=True))
+
+        return look_around
 
     def _observe(self) -> Observation:
         episode = self._running
