@@ -63,14 +63,23 @@ class FieldConfig:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One rendered view."""
+    """One rendered view, (height, width), or some pixels of it."""
 
-    colour: Float[Tensor, "height width 3"]
+    colour: Float[Tensor, "*pixels 3"]
     """0 to 1."""
-    depth_m: Float[Tensor, "height width"]
+    depth_m: Float[Tensor, "*pixels"]
     """Along the optical axis; where nothing is in the way, that of the workspace's far side."""
-    feature: Float[Tensor, "height width features"]
-    opacity: Float[Tensor, "height width"]
+    feature: Float[Tensor, "*pixels features"]
+    opacity: Float[Tensor, "*pixels"]
+
+    def shaped(self, *pixels: int) -> Picture:
+        """The same pixels in another order of rows and columns, as `Tensor.view`."""
+        return Picture(
+            colour=self.colour.view(*pixels, 3),
+            depth_m=self.depth_m.view(*pixels),
+            feature=self.feature.view(*pixels, self.feature.shape[-1]),
+            opacity=self.opacity.view(*pixels),
+        )
 
 
 class NeuralField(nn.Module):
@@ -137,7 +146,6 @@ class NeuralField(nn.Module):
 
         return values
 
-    @torch.no_grad()
     def render_view(
         self,
         volume: Volume,
@@ -149,19 +157,29 @@ class NeuralField(nn.Module):
         """What a camera would see of one scene (a volume with a batch of 1)."""
         device = volume.features.device
         v, u = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-        pixel = torch.stack((u, v), -1).view(1, -1, 2).float()
+        pixel = torch.stack((u, v), -1).view(-1, 2).float()
+        return self.render_pixels(volume, pixel, intrinsics, world_from_camera).shaped(height, width)
+
+    @torch.no_grad()
+    def render_pixels(
+        self,
+        volume: Volume,
+        pixel: Float[Tensor, "pixels 2"],
+        intrinsics: Float[Tensor, "3 3"],
+        world_from_camera: Float[Tensor, "4 4"],
+    ) -> Picture:
+        """What some pixels (u, v) of a camera would see of one scene (a volume with a batch of 1)."""
         parts: list[Rendered] = []
         cosines: list[Tensor] = []
-        for some in pixel.split(_RAYS_AT_ONCE, 1):
+        for some in pixel[None].split(_RAYS_AT_ONCE, 1):
             rays = rays_through(some, intrinsics[None], world_from_camera[None])
             parts.append(self.render(volume, rays, clip_to_box(rays, self.box, NEAREST_M)).fine)
             cosines.append(rays.cosine)
-        size = (height, width)
         return Picture(
-            colour=torch.cat([part.colour for part in parts], 1).view(*size, 3),
-            depth_m=(torch.cat([part.distance_m for part in parts], 1) * torch.cat(cosines, 1)).view(size),
-            feature=torch.cat([part.feature for part in parts], 1).view(*size, -1),
-            opacity=torch.cat([part.opacity for part in parts], 1).view(size),
+            colour=torch.cat([part.colour for part in parts], 1)[0],
+            depth_m=(torch.cat([part.distance_m for part in parts], 1) * torch.cat(cosines, 1))[0],
+            feature=torch.cat([part.feature for part in parts], 1)[0],
+            opacity=torch.cat([part.opacity for part in parts], 1)[0],
         )
 
     def _compared(self, surface_m: Float[Tensor, "batch rays"], span: Span) -> Bool[Tensor, "batch rays"]:
