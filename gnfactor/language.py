@@ -102,7 +102,7 @@ class HashingEncoder:
         return TextTokens(features, mask)
 
     def _vector(self, word: str) -> Float[Tensor, "width"]:
-        vector = _word_vector(word, self.width)
+        vector = word_vector(word, self.width)
         return torch.cat((_color_of(word), vector[3:])) if self._color_words else vector
 
 
@@ -114,7 +114,7 @@ def _color_of(word: str) -> Float[Tensor, "3"]:
 
 
 @lru_cache(maxsize=4096)
-def _word_vector(word: str, width: int) -> Float[Tensor, "width"]:
+def word_vector(word: str, width: int) -> Float[Tensor, "width"]:
     """Normal numbers of mean 0 and variance 1 that depend on the word alone.
 
     NumPy promises never to change the stream of its legacy RandomState (NEP 19), so checkpoints stay readable.
