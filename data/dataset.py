@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -17,10 +17,11 @@ from torch.utils.data import Dataset, Sampler
 from data.episode import EpisodeInfo
 from data.pairs import Pair, keyframe_pairs, training_pairs
 from data.store import Store, natural
+from data.targets import KeptPixels, announce_memory, draw_rays, read_targets, refuse_unfit_views
 from gnfactor.actions import Box, contains
 from gnfactor.batch import Sample
 from gnfactor.checkpoint import TrainedOn
-from gnfactor.config import DataConfig
+from gnfactor.config import DataConfig, ViewsConfig
 from gnfactor.envs.base import EVALUATION_SEEDS
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.scene import ARM, Observation
@@ -36,6 +37,8 @@ class Draw(NamedTuple):
     """Position in the data set."""
     wording: int
     """Chooses among the episode's ways to say the goal (modulo their number)."""
+    rays: int = 0
+    """Seed that chooses what the neural field is to render."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +48,40 @@ class Moments:
     info: EpisodeInfo
     observations: Mapping[int, Observation]
     ignore_collisions: Mapping[int, bool]
+    targets: Mapping[int, Mapping[str, KeptPixels]] = field(default_factory=dict[int, Mapping[str, KeptPixels]])
+    """What a neural field learns to render, by frame and view; empty where there is no field."""
 
 
 class SampleSet(Dataset[Sample]):
     """Samples of some episodes, of which only the frames that are used are read, once."""
 
-    def __init__(self, moments: Sequence[Moments], pairs: Sequence[Sequence[Pair]], *, any_wording: bool) -> None:
-        """Pairs of each episode, in the order of `moments`; `any_wording` lets draws choose the wording."""
+    def __init__(
+        self,
+        moments: Sequence[Moments],
+        pairs: Sequence[Sequence[Pair]],
+        *,
+        any_wording: bool,
+        views: ViewsConfig | None = None,
+    ) -> None:
+        """Samples of the pairs of each episode, in the order of `moments`.
+
+        Args:
+            moments: the episodes.
+            pairs: of each of them.
+            any_wording: lets draws choose the wording.
+            views: how much of the episodes' targets a draw takes; None takes none.
+        """
         self.moments = moments
         self.items = [(episode, pair) for episode, own in enumerate(pairs) for pair in own]
         self._any_wording = any_wording
+        self._views = views
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, draw: Draw | int) -> Sample:
-        index, wording = draw if isinstance(draw, Draw) else (draw, 0)
+        """The sample drawn; a bare position, as in validation, gives the first wording and nothing to render."""
+        index, wording, seed = draw if isinstance(draw, Draw) else (draw, 0, None)
         episode, pair = self.items[index]
         moments = self.moments[episode]
         texts = moments.info.instructions
@@ -70,6 +91,9 @@ class SampleSet(Dataset[Sample]):
             target=moments.observations[pair.keyframe],
             ignore_collisions=moments.ignore_collisions[pair.keyframe],
             task=moments.info.task,
+            rays=()
+            if self._views is None or seed is None
+            else draw_rays(moments.targets[pair.frame], self._views, seed),
         )
 
     def by_task(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -122,10 +146,11 @@ class TaskUniformBatches(Sampler[list[Draw]]):
         comb = (np.arange(total) + draws.random()) * (self._task_ends[-1] / total)
         tasks = np.searchsorted(self._task_ends[:-1], draws.permutation(comb), side="right")
         places, wordings = draws.random(total), draws.integers(2**31, size=total)
+        rays = draws.integers(2**63, size=total)
         mine = slice(self._rank * self._batch_size, (self._rank + 1) * self._batch_size)
         return [
-            Draw(self._pick(int(task), float(place)), int(wording))
-            for task, place, wording in zip(tasks[mine], places[mine], wordings[mine], strict=True)
+            Draw(self._pick(int(task), float(place)), int(wording), int(seed))
+            for task, place, wording, seed in zip(tasks[mine], places[mine], wordings[mine], rays[mine], strict=True)
         ]
 
     def _pick(self, task: int, place: float) -> int:
@@ -162,6 +187,7 @@ def load_split(
     cameras: Sequence[str],
     box: Box,
     *,
+    field: bool = False,
     again: TrainedOn | None = None,
     progress: bool = True,
 ) -> Split:
@@ -172,11 +198,14 @@ def load_split(
         config: which of them, and which moments.
         cameras: those that the policy looks through; no others are read.
         box: what the policy's voxels cover; a keyframe outside could be neither labelled nor chosen.
+        field: also keep pixels of other views (`config.views`) of the frames that training starts from, for a neural
+            field to render.
         again: take the very episodes of an earlier split instead of choosing.
-        progress: show a bar.
+        progress: show a bar, and say first if the field's pixels take much memory.
 
     Raises:
-        ConfigError: a task is not in the store, or has no episode left to learn from; a weight names a task wrongly.
+        ConfigError: a task is not in the store, or has no episode left to learn from; a weight names a task wrongly;
+            a view to learn from is in no episode, or there are too few.
         DataError: the store is empty or damaged, was made by several renderers, lacks an episode of `again`, or has
             one to learn from whose seed is for evaluation or whose keyframe lies outside the box.
     """
@@ -190,15 +219,22 @@ def load_split(
         for info in training
     ]
     held_out = [keyframe_pairs(info.keyframes) for info in validation]
-    jobs = list(zip([*training, *validation], [*own, *held_out], strict=True))
+    views = config.views if field else None
+    if views is not None:
+        starts = [_starts(pairs) for pairs in own]
+        refuse_unfit_views(store.path, training, starts, views)
+        if progress:
+            announce_memory(training, starts, views)
+    learned = [(info, pairs, views) for info, pairs in zip(training, own, strict=True)]
+    jobs = [*learned, *((info, pairs, None) for info, pairs in zip(validation, held_out, strict=True))]
     moments = [
-        _read(store, info, pairs, cameras)
-        for info, pairs in track(jobs, "reading demonstrations", disable=not progress)
+        _read(store, info, pairs, cameras, targets)
+        for info, pairs, targets in track(jobs, "reading demonstrations", disable=not progress)
     ]
     _refuse_keyframes_outside(store, moments[: len(training)], box)
     any_wording = config.instruction == "any"
     return Split(
-        SampleSet(moments[: len(training)], own, any_wording=any_wording),
+        SampleSet(moments[: len(training)], own, any_wording=any_wording, views=views),
         SampleSet(moments[len(training) :], held_out, any_wording=False),
     )
 
@@ -292,14 +328,22 @@ def _gripper_position(observation: Observation) -> NDArray[np.float64]:
     return np.asarray(observation.arms[ARM].world_from_gripper[:3, 3], np.float64)
 
 
-def _read(store: Store, info: EpisodeInfo, pairs: Sequence[Pair], cameras: Sequence[str]) -> Moments:
+def _read(
+    store: Store, info: EpisodeInfo, pairs: Sequence[Pair], cameras: Sequence[str], views: ViewsConfig | None
+) -> Moments:
     frames = sorted({frame for pair in pairs for frame in (pair.frame, pair.keyframe)})
     part = store.read(info.name, frames, cameras)
     return Moments(
         info=info,
         observations={frame: _without_labels(seen) for frame, seen in zip(frames, part.observations, strict=True)},
         ignore_collisions=dict(zip(frames, part.ignore_collisions, strict=True)),
+        targets={} if views is None else read_targets(store, info, _starts(pairs), views),
     )
+
+
+def _starts(pairs: Sequence[Pair]) -> list[int]:
+    """Frames that pairs start from, each once, in order."""
+    return sorted({pair.frame for pair in pairs})
 
 
 def _without_labels(observation: Observation) -> Observation:

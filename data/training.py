@@ -36,6 +36,7 @@ def train(config: Config) -> Path:
         config.data,
         policy_config.cameras,
         policy_config.grid.box,
+        field=policy_config.field is not None,
         progress=is_first_process(),
     )
     trained_on = split.trained_on()

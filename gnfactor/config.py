@@ -29,6 +29,39 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
+class ViewsConfig:
+    """Which views a neural field learns from, and how much of them; not read where there is no field."""
+
+    names: tuple[str, ...] | None = None
+    """Null: the views that are stored to be learned from (the rig), or the recorded cameras where a frame has none."""
+    held_out: tuple[str, ...] = ()
+    """Never learned from, so that the field can be measured on them."""
+    count: int | None = None
+    """So many of these views, evenly spread over them in stored order; null: all."""
+    per_step: int = 1
+    """Views drawn for each sample of a batch."""
+    rays: int = 512
+    """Pixels drawn of each of them."""
+    pixels: int | None = 2048
+    """Pixels of each picture that are kept in memory, drawn once by the picture's own bytes; null: all."""
+
+    def __post_init__(self) -> None:
+        if self.names is not None and (not self.names or len(set(self.names)) != len(self.names)):
+            raise ConfigError(
+                f"data.views.names is {list(self.names)}; name at least one view, each once, or null for all"
+            )
+        for name in ("per_step", "rays"):
+            _at_least(f"data.views.{name}", getattr(self, name), 1)
+        if self.count is not None:
+            _at_least("data.views.count", self.count, self.per_step)
+        if self.pixels is not None and self.pixels < self.rays:
+            raise ConfigError(
+                f"data.views.pixels is {self.pixels}, but data.views.rays draws {self.rays} of them; keep at least as "
+                "many as are drawn"
+            )
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which demonstrations are learned from, and which moments of them."""
 
@@ -49,6 +82,7 @@ class DataConfig:
     """"first": the episode's default wording; "any": one of its wordings, drawn for each sample."""
     validation_episodes: int = 0
     """The last so many episodes of each task are held out."""
+    views: ViewsConfig = field(default_factory=ViewsConfig)
 
     def __post_init__(self) -> None:
         if self.tasks is not None and (not self.tasks or len(set(self.tasks)) != len(self.tasks)):

@@ -1,0 +1,201 @@
+"""What a neural field learns to render: pixels of views that the policy need not see, kept in memory.
+
+Of each picture only some pixels are kept, drawn once by a seed that is the picture's own bytes, so that neither the
+order of reading nor what else is in the store changes them. A training sample then draws some of the kept views and
+some of their pixels.
+
+The views of a frame are those that were stored to be learned from (`Demonstration.target_views`). A frame without
+them, in an episode with or without a rig, offers the recorded cameras instead, the policy's own among them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from data.arrays import depth_from_units, units_from_depth
+from data.episode import EpisodeInfo
+from data.store import Store
+from gnfactor.batch import ViewPixels
+from gnfactor.config import ViewsConfig
+from gnfactor.errors import ConfigError
+from gnfactor.scene import Camera, View
+
+_BYTES_PER_PIXEL = 9
+"""Column, row and depth in 2 bytes each, colour in 3."""
+_MUCH_MEMORY = 1e9
+"""Bytes from which on it is said how many there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPixels:
+    """Some pixels of one picture, in few bytes."""
+
+    camera: Camera
+    pixel: NDArray[np.uint16]
+    """(pixels, 2): column and row."""
+    rgb: NDArray[np.uint8]
+    """(pixels, 3)"""
+    depth_units: NDArray[np.uint16]
+    """(pixels,) of 0.1 mm along the optical axis; 0 = no reading."""
+
+    def at(self, chosen: NDArray[np.int64]) -> ViewPixels:
+        """The pixels at these positions."""
+        return ViewPixels(
+            camera=self.camera,
+            pixel=self.pixel[chosen].astype(np.int32),
+            rgb=self.rgb[chosen],
+            depth_m=depth_from_units(self.depth_units[chosen]),
+        )
+
+
+def kept_pixels(rgb: NDArray[np.uint8], count: int | None) -> NDArray[np.uint16]:
+    """Columns and rows (pixels, 2) of the pixels of a picture that are kept: `count` at random, or all.
+
+    They come in reading order. The picture's bytes are the seed: the same picture always gives the same pixels.
+    """
+    height, width, _ = rgb.shape
+    places = np.arange(height * width)
+    if count is not None and count < len(places):
+        digest = hashlib.sha256(np.ascontiguousarray(rgb).data).digest()
+        draws = np.random.default_rng(np.frombuffer(digest, dtype="<u4").tolist())
+        places = np.sort(draws.choice(len(places), count, replace=False))
+    return np.stack((places % width, places // width), -1).astype(np.uint16)
+
+
+def keep(view: View, count: int | None) -> KeptPixels:
+    """Some pixels of a view, see `kept_pixels`."""
+    pixel = kept_pixels(view.rgb, count)
+    u, v = pixel.T
+    return KeptPixels(view.camera, pixel, view.rgb[v, u], units_from_depth(view.depth_m[v, u]))
+
+
+def draw_rays(views: Mapping[str, KeptPixels], config: ViewsConfig, seed: int) -> tuple[ViewPixels, ...]:
+    """Some of a frame's views and some pixels of each, as the seed says.
+
+    No view comes twice, and no pixel unless its picture has fewer than are drawn.
+    """
+    draws = np.random.default_rng(seed)
+    names = list(views)
+    chosen = [views[names[place]] for place in draws.choice(len(names), config.per_step, replace=False)]
+    return tuple(
+        view.at(draws.choice(len(view.pixel), config.rays, replace=config.rays > len(view.pixel))) for view in chosen
+    )
+
+
+def views_of_frame(info: EpisodeInfo, frame: int, config: ViewsConfig) -> tuple[str, ...]:
+    """Names of the views that a field learns from at a frame, in stored order."""
+    rig = [view.name for view in info.target_views] if frame in info.target_frames else []
+    offered = rig or [*info.cameras]
+    if config.names is not None:
+        offered = [name for name in [*rig, *info.cameras] if name in config.names] or offered
+    return _evenly([name for name in offered if name not in config.held_out], config.count)
+
+
+def read_targets(
+    store: Store, info: EpisodeInfo, frames: Sequence[int], config: ViewsConfig
+) -> dict[int, dict[str, KeptPixels]]:
+    """Pixels of an episode's views, by frame and name.
+
+    Raises:
+        DataError: the episode is damaged.
+    """
+    names = {frame: views_of_frame(info, frame, config) for frame in frames}
+    views = read_views(store, info, names)
+    return {frame: {name: keep(view, config.pixels) for name, view in views[frame].items()} for frame in frames}
+
+
+def read_views(store: Store, info: EpisodeInfo, names: Mapping[int, Sequence[str]]) -> dict[int, dict[str, View]]:
+    """The named views of some frames, be they recorded cameras or views to learn from.
+
+    Raises:
+        DataError: the episode is damaged.
+    """
+    frames = sorted(names)
+    wanted = {name for some in names.values() for name in some}
+    cameras = [name for name in info.cameras if name in wanted]
+    rig = [view.name for view in info.target_views if view.name in wanted]
+    part = store.read(info.name, frames, cameras, rig)
+    found: dict[int, dict[str, View]] = {}
+    for place, frame in enumerate(frames):
+        there = {**part.observations[place].views, **part.target_views.get(place, {})}
+        found[frame] = {name: there[name] for name in names[frame]}
+    return found
+
+
+def refuse_unfit_views(
+    path: Path, episodes: Sequence[EpisodeInfo], frames: Sequence[Sequence[int]], config: ViewsConfig
+) -> None:
+    """Refuse settings that the episodes cannot fulfil.
+
+    Args:
+        path: of the store.
+        episodes: those to learn from.
+        frames: of each of them.
+        config: the settings.
+
+    Raises:
+        ConfigError: a view is named that no episode has; a frame has fewer views than are drawn in a step, or fewer
+            than are to be learned from although it has a rig.
+    """
+    there = {name for info in episodes for name in (*info.cameras, *(view.name for view in info.target_views))}
+    for key, names in (("names", config.names or ()), ("held_out", config.held_out)):
+        absent = [name for name in names if name not in there]
+        if absent:
+            raise ConfigError(
+                f"data.views.{key} names {absent}, but the episodes in {path} have only {sorted(there)}; name views "
+                "that are there, or collect with --rig"
+            )
+    for info, own in zip(episodes, frames, strict=True):
+        for frame in own:
+            _refuse_too_few(info, frame, config)
+
+
+def announce_memory(episodes: Sequence[EpisodeInfo], frames: Sequence[Sequence[int]], config: ViewsConfig) -> None:
+    """Say how much memory the pixels take, if it is much."""
+    size = memory_bytes(episodes, frames, config)
+    if size >= _MUCH_MEMORY:
+        Console().print(
+            f"the pixels that the field learns from take {size / 1e9:.1f} GB of memory; fewer: data.views.pixels, "
+            "data.views.count",
+            highlight=False,
+        )
+
+
+def memory_bytes(episodes: Sequence[EpisodeInfo], frames: Sequence[Sequence[int]], config: ViewsConfig) -> int:
+    """Memory that the pixels of these episodes' frames will take."""
+    total = 0
+    for info, own in zip(episodes, frames, strict=True):
+        size = {view.name: view.width * view.height for view in (*info.views, *info.target_views)}
+        for frame in own:
+            total += sum(min(size[name], config.pixels or size[name]) for name in views_of_frame(info, frame, config))
+    return total * _BYTES_PER_PIXEL
+
+
+def _refuse_too_few(info: EpisodeInfo, frame: int, config: ViewsConfig) -> None:
+    views = views_of_frame(info, frame, config)
+    if len(views) < config.per_step:
+        raise ConfigError(
+            f"data.views.per_step is {config.per_step}, but frame {frame} of '{info.name}' has only the views "
+            f"{list(views)} to learn from; draw fewer, or hold out fewer"
+        )
+    if config.count is not None and len(views) < config.count and frame in info.target_frames:
+        raise ConfigError(
+            f"data.views.count is {config.count}, but frame {frame} of '{info.name}' has only {len(views)} views to "
+            "learn from; ask for fewer, or collect with a larger --rig"
+        )
+
+
+def _evenly(names: Sequence[str], count: int | None) -> tuple[str, ...]:
+    """So many names, the first and the last among them, evenly spread; all where there are no more."""
+    if count is None or count >= len(names):
+        return tuple(names)
+    if count == 1:
+        return (names[len(names) // 2],)
+    return tuple(names[int(place)] for place in np.linspace(0, len(names) - 1, count).round())
