@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from gnfactor.demonstration import Demonstration
@@ -14,8 +16,10 @@ def made_up(
     keyframes: tuple[int, ...] = (2, 4),
     labels: bool = False,
     seed: int = 0,
+    targets: dict[str, tuple[int, int]] | None = None,
+    target_frames: tuple[int, ...] = (),
 ) -> Demonstration:
-    """A demonstration of random numbers; cameras by name with their width and height."""
+    """A demonstration of random numbers; cameras and views to learn from by name with their width and height."""
     rng = np.random.default_rng(seed)
     sizes = {"front": (8, 6), "wrist": (8, 6)} if cameras is None else cameras
 
@@ -56,12 +60,14 @@ def made_up(
         ),
         ignore_collisions=tuple(bool(rng.integers(2)) for _ in range(frames)),
         keyframes=keyframes,
+        target_views={frame: {name: view(size) for name, size in (targets or {}).items()} for frame in target_frames},
+        labels={3: "button", 12: "plate/0"} if labels else {},
     )
 
 
 def assert_same(first: Demonstration, second: Demonstration) -> None:
     """Equal in everything; depth to 0.05 mm, the rounding of the store, and that of float32."""
-    for name in ("task", "variation", "seed", "instructions", "renderer", "ignore_collisions", "keyframes"):
+    for name in ("task", "variation", "seed", "instructions", "renderer", "ignore_collisions", "keyframes", "labels"):
         assert getattr(first, name) == getattr(second, name), name
     assert len(first.observations) == len(second.observations)
     for a, b in zip(first.observations, second.observations, strict=True):
@@ -70,13 +76,22 @@ def assert_same(first: Demonstration, second: Demonstration) -> None:
             assert a.arms[name].gripper_open == b.arms[name].gripper_open
             for part in ("world_from_gripper", "finger_positions_m", "joint_positions", "joint_velocities"):
                 np.testing.assert_array_equal(getattr(a.arms[name], part), getattr(b.arms[name], part))
-        for name in a.views:
-            one, other = a.views[name], b.views[name]
-            assert (one.camera.width, one.camera.height) == (other.camera.width, other.camera.height)
-            np.testing.assert_array_equal(one.camera.intrinsics, other.camera.intrinsics)
-            np.testing.assert_array_equal(one.camera.world_from_camera, other.camera.world_from_camera)
-            np.testing.assert_array_equal(one.rgb, other.rgb)
-            np.testing.assert_allclose(one.depth_m, other.depth_m, rtol=0, atol=0.0505e-3)
-            assert (one.segmentation is None) == (other.segmentation is None)
-            if one.segmentation is not None:
-                np.testing.assert_array_equal(one.segmentation, other.segmentation)
+        assert_same_views(a.views, b.views)
+    assert list(first.target_views) == list(second.target_views)
+    for frame, views in first.target_views.items():
+        assert_same_views(views, second.target_views[frame])
+
+
+def assert_same_views(first: Mapping[str, View], second: Mapping[str, View]) -> None:
+    """Equal in everything; depth to 0.05 mm, the rounding of the store, and that of float32."""
+    assert list(first) == list(second)
+    for name, one in first.items():
+        other = second[name]
+        assert (one.camera.width, one.camera.height) == (other.camera.width, other.camera.height)
+        np.testing.assert_array_equal(one.camera.intrinsics, other.camera.intrinsics)
+        np.testing.assert_array_equal(one.camera.world_from_camera, other.camera.world_from_camera)
+        np.testing.assert_array_equal(one.rgb, other.rgb)
+        np.testing.assert_allclose(one.depth_m, other.depth_m, rtol=0, atol=0.0505e-3)
+        assert (one.segmentation is None) == (other.segmentation is None)
+        if one.segmentation is not None:
+            np.testing.assert_array_equal(one.segmentation, other.segmentation)

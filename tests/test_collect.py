@@ -22,6 +22,7 @@ from data.store import Store
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.tabletop.expert import ExpertFailure
+from gnfactor.envs.tabletop.rig import RigConfig, parse_rig
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import DataError, SceneError
 from tests.synthetic import make_demonstration
@@ -43,7 +44,9 @@ class Clumsy:
         self.scenes: list[SeededScene] = []
         self._failing, self._crowded = failing, crowded
 
-    def record(self, scene: SeededScene, frames: str) -> Demonstration | ExpertFailure:
+    def record(
+        self, scene: SeededScene, frames: str, rig: RigConfig | None, rig_every: int
+    ) -> Demonstration | ExpertFailure:
         self.scenes.append(scene)
         if len(self.scenes) - 1 in self._crowded:
             raise SceneError("no layout was found in 100 attempts")
@@ -111,6 +114,7 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
         (["--cameras", "front,wrist"], "cameras: front there, now front,wrist"),
         (["--image-size", "24"], "pictures: 16x16 there, now 24x24"),
         (["--frames", "all"], "frames: keyframes there, now all"),
+        (["--rig", "arc:3"], "rig: none there, now arc:3:-59.7:54.9@60"),
     ],
 )
 def test_a_store_is_not_continued_with_other_settings(
@@ -132,6 +136,31 @@ def test_a_store_of_an_older_world_is_not_continued(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("data.collect.WORLD_VERSION", 10**6)
     with pytest.raises(DataError, match="version of the tabletop world"):
         Store.open(tmp_path).refuse_others_than(config.made_with)
+
+
+def test_a_rig_is_kept_and_only_the_same_one_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = [str(tmp_path), "--tasks", "slide_block_to_color_target", "--episodes", "1", *SMALL]
+    assert main([*common, "--rig", "arc:2"]) == 0
+    (info,) = Store.open(tmp_path).episodes()
+    assert [(view.name, view.width, view.segmentation) for view in info.target_views] == [
+        ("rig0", 16, True),
+        ("rig1", 16, True),
+    ]
+    assert info.target_frames == (0, *info.keyframes)
+    assert {"panda", "table"} < set(info.labels.values())
+    assert main([*common, "--rig", "arc:2:-59.7:54.9"]) == 0
+    capsys.readouterr()
+    for other, now in (("none", "none"), ("arc:2@40", "arc:2:-59.7:54.9@40")):
+        assert main([*common, "--rig", other]) == 2
+        assert f"rig: arc:2:-59.7:54.9@60 there, now {now}" in capsys.readouterr().err
+
+
+def test_how_often_the_rig_looks_is_a_setting_where_it_matters(tmp_path: Path) -> None:
+    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, frames="all", rig=parse_rig("arc"), rig_every=5)
+    assert config.made_with != replace(config, rig_every=6).made_with
+    assert replace(config, rig=None).made_with == replace(config, rig=None, rig_every=6).made_with
+    keyframes = replace(config, frames="keyframes")
+    assert keyframes.made_with == replace(keyframes, rig_every=6).made_with
 
 
 def small_demonstration() -> Demonstration:
@@ -172,6 +201,9 @@ def test_the_command_collects_reports_and_goes_on(tmp_path: Path, capsys: pytest
         (["--tasks", "open_drawer", "--episodes", "1", "--workers", "0"], "--workers"),
         (["--tasks", "open_drawer", "--episodes", "1", "--image-size", "-3"], "--image-size"),
         (["--tasks", "open_drawer", "--episodes", "1", "--cameras", "periscope"], "periscope"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--rig", "tripod"], "no rig 'tripod'; write none, arc"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--rig", "arc:0"], "rig.views"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--rig-every", "0"], "--rig-every"),
         (["--tasks", "open_drawer", "--episodes", "1", "--colour", "red"], "--colour"),
         (["--episodes", "1"], "--tasks"),
     ],

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from made_up import made_up
 
-from data.inspect import film, frames_per_second, main
+from data.inspect import contact_sheet, film, frames_per_second, main
 from data.store import Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     made = Store.create(tmp_path / "store")
-    made.write(made_up(labels=True), "open_drawer/variation1/seed17")
+    rig = {f"rig{index}": (8, 6) for index in range(7)}
+    made.write(made_up(labels=True, targets=rig, target_frames=(0, 2, 4)), "open_drawer/variation1/seed17")
     other = replace(made_up(12, {"front": (8, 6), "wrist": (9, 7)}, (11,)), task="push_buttons", seed=None)
     made.write(other, "push_buttons/variation1/episode0")
     made.finish()
@@ -44,6 +45,9 @@ def test_json_says_all_about_each_episode(store: Path, capsys: pytest.CaptureFix
             "image_sizes": {"front": [8, 6], "wrist": [8, 6]},
             "segmentation": ["front", "wrist"],
             "renderer": "mujoco-ray",
+            "target_views": {f"rig{index}": [8, 6] for index in range(7)},
+            "target_frames": [0, 2, 4],
+            "labels": {"3": "button", "12": "plate/0"},
         },
         {
             "task": "push_buttons",
@@ -57,6 +61,9 @@ def test_json_says_all_about_each_episode(store: Path, capsys: pytest.CaptureFix
             "image_sizes": {"front": [8, 6], "wrist": [9, 7]},
             "segmentation": [],
             "renderer": "mujoco-ray",
+            "target_views": {},
+            "target_frames": [],
+            "labels": {},
         },
     ]
 
@@ -73,6 +80,8 @@ def test_text_says_the_same_to_people(store: Path, capsys: pytest.CaptureFixture
         "öffne die mittlere Schublade | pull",
     ):
         assert words in said
+    assert said.count("to learn from") == 1
+    assert "7 views to learn from (rig0 to rig6), 8x6 pixels, at frames 0 2 4" in said
 
 
 def test_videos_show_each_episode_and_rest_at_keyframes(store: Path, tmp_path: Path) -> None:
@@ -84,6 +93,22 @@ def test_videos_show_each_episode_and_rest_at_keyframes(store: Path, tmp_path: P
     while capture.read()[0]:
         frames += 1
     assert frames == 3 + 2 * 14
+    sheets = [path.relative_to(tmp_path / "films").as_posix() for path in (tmp_path / "films").rglob("*.png")]
+    assert sheets == ["open_drawer/variation1/seed17.rig.png"]
+
+
+def test_a_contact_sheet_shows_every_view_in_its_place() -> None:
+    sizes = {f"rig{index}": (64, 48) if index else (40, 30) for index in range(7)}
+    views = made_up(targets=sizes, target_frames=(0,)).target_views[0]
+    sheet = contact_sheet(views)
+    height, width = sheet.shape[0] // 2, sheet.shape[1] // 5
+    assert width == 64
+    assert height > 48
+    for index, view in enumerate(views.values()):
+        top, left = index // 5 * height, index % 5 * width
+        shown = sheet[top : top + view.rgb.shape[0], left : left + view.rgb.shape[1]]
+        np.testing.assert_array_equal(shown, view.rgb)
+    assert contact_sheet({"rig0": views["rig1"]}).shape[1] == 64
 
 
 def test_a_film_marks_keyframes_and_shows_the_cameras_side_by_side() -> None:

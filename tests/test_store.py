@@ -28,8 +28,10 @@ SLOW_DISK = settings(
 )
 
 
-def part_of(whole: Demonstration, frames: list[int], cameras: list[str]) -> Demonstration:
-    """What reading some frames and cameras should give, the slow way."""
+def part_of(
+    whole: Demonstration, frames: list[int], cameras: list[str], targets: list[str] | tuple[str, ...] = ()
+) -> Demonstration:
+    """What reading some frames, cameras and views to learn from should give, the slow way."""
     return replace(
         whole,
         observations=tuple(
@@ -38,6 +40,11 @@ def part_of(whole: Demonstration, frames: list[int], cameras: list[str]) -> Demo
         ),
         ignore_collisions=tuple(whole.ignore_collisions[frame] for frame in frames),
         keyframes=tuple(frames.index(frame) for frame in whole.keyframes if frame in frames),
+        target_views={
+            position: {name: whole.target_views[frame][name] for name in targets}
+            for position, frame in enumerate(frames)
+            if targets and frame in whole.target_views
+        },
     )
 
 
@@ -56,6 +63,26 @@ def test_any_part_of_what_is_written_reads_back_the_same(
     some = sorted(data.draw(st.sets(st.integers(0, frames - 1), min_size=1)))
     names = data.draw(st.lists(st.sampled_from(sorted(whole.observations[0].views)), unique=True))
     assert_same(store.read("a/b", some, names), part_of(whole, some, names))
+
+
+@SLOW_DISK
+@given(data=st.data(), frames=st.integers(2, 20), labels=st.booleans())
+def test_any_of_the_views_to_learn_from_read_back_the_same(
+    tmp_path: Path, data: st.DataObject, frames: int, labels: bool
+) -> None:
+    sizes = data.draw(st.lists(st.sampled_from([(8, 6), (5, 5), (7, 3)]), min_size=1, max_size=5))
+    targets = {f"rig{i}": size for i, size in enumerate(sizes)}
+    seen = tuple(sorted(data.draw(st.sets(st.integers(0, frames - 1), min_size=1))))
+    whole = made_up(frames, {"front": (8, 6)}, (frames - 1,), labels, 0, targets, seen)
+    shutil.rmtree(tmp_path / "store", ignore_errors=True)
+    store = Store.create(tmp_path / "store")
+    store.write(whole, "a/b")
+    every = list(range(frames))
+    assert_same(store.read("a/b", target_views=None), whole)
+    assert_same(store.read("a/b"), part_of(whole, every, ["front"]))
+    some = sorted(data.draw(st.sets(st.integers(0, frames - 1), min_size=1)))
+    names = data.draw(st.lists(st.sampled_from(sorted(targets)), unique=True))
+    assert_same(store.read("a/b", some, (), names), part_of(whole, some, [], names))
 
 
 @given(st.floats(0.00005, 6.5535))
@@ -95,6 +122,50 @@ def test_the_store_is_plain_zarr(tmp_path: Path) -> None:
     assert (rgb.shape, rgb.chunks, rgb.shards) == ((2, 20, 6, 8, 3), (1, 8, 6, 8, 3), (2, 24, 6, 8, 3))
     np.testing.assert_array_equal(rgb[1, 7], whole.observations[7].views["wrist"].rgb)
     assert root["t/variation0/seed1"].attrs["depth_unit_m"] == 1e-4
+
+
+RIG = {"rig0": (8, 6), "rig1": (8, 6), "rig2": (5, 5)}
+
+
+def made_up_rig() -> Demonstration:
+    """With labels, and views to learn from at some frames."""
+    return made_up(labels=True, targets=RIG, target_frames=(0, 2, 4))
+
+
+def test_views_to_learn_from_are_plain_zarr_in_one_shard_and_described(tmp_path: Path) -> None:
+    import zarr
+
+    store = Store.create(tmp_path)
+    store.write(made_up_rig(), "t/a")
+    (info,) = Store.open(tmp_path).episodes()
+    assert [(view.name, view.width, view.height) for view in info.target_views] == [(n, *RIG[n]) for n in RIG]
+    assert (info.target_frames, info.labels) == ((0, 2, 4), {3: "button", 12: "plate/0"})
+    rgb = zarr.open_group(str(tmp_path), mode="r", zarr_format=3)["t/a/targets/8x6/rgb"]
+    assert isinstance(rgb, zarr.Array)
+    assert (rgb.shape, rgb.chunks, rgb.shards) == ((2, 3, 6, 8, 3), (1, 3, 6, 8, 3), (2, 3, 6, 8, 3))
+    np.testing.assert_array_equal(rgb[1, 2], made_up_rig().target_views[4]["rig1"].rgb)
+
+
+def test_views_to_learn_from_are_not_touched_unless_asked_for(tmp_path: Path) -> None:
+    store = Store.create(tmp_path)
+    store.write(made_up_rig(), "a")
+    shutil.rmtree(tmp_path / "a/targets/8x6")
+    assert_same(store.read("a"), part_of(made_up_rig(), [0, 1, 2, 3, 4], ["front", "wrist"]))
+    assert_same(store.read("a", [1], ["wrist"], None), part_of(made_up_rig(), [1], ["wrist"], list(RIG)))
+    assert_same(store.read("a", [2], [], ["rig2"]), part_of(made_up_rig(), [2], [], ["rig2"]))
+    with pytest.raises(DataError, match="damaged"):
+        store.read("a", [2], [], ["rig0"])
+
+
+def test_an_episode_from_before_there_were_such_views_stays_readable(tmp_path: Path) -> None:
+    store = Store.create(tmp_path)
+    store.write(made_up(), "a")
+    metadata = tmp_path / "a/zarr.json"
+    document = json.loads(metadata.read_text())
+    for key in ("target_views", "target_frames", "labels"):
+        del document["attributes"][key]
+    metadata.write_text(json.dumps(document))
+    assert_same(store.read("a", target_views=None), made_up())
 
 
 def test_the_index_is_written_last_and_mended_when_it_disagrees(tmp_path: Path) -> None:
@@ -141,6 +212,8 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         store.read("b")
     with pytest.raises(DataError, match="overhead"):
         store.read("a", cameras=["overhead"])
+    with pytest.raises(DataError, match=r"views to learn from \[\], but \['rig7'\]"):
+        store.read("a", target_views=["rig7"])
     for frames in ([], [5], [-1], [1, 1], [2, 1]):
         with pytest.raises(ValueError, match="frames have to be increasing"):
             store.read("a", frames=frames)
@@ -174,20 +247,20 @@ def test_another_schema_version_is_refused_with_both_numbers(tmp_path: Path, fol
 
 def test_a_lost_or_damaged_file_is_an_error_and_not_a_black_picture(tmp_path: Path) -> None:
     store = Store.create(tmp_path)
-    store.write(made_up(labels=True), "a")
+    store.write(made_up_rig(), "a")
     files = sorted(path for path in (tmp_path / "a").rglob("*") if path.is_file())
-    assert len(files) > 20
+    assert len(files) > 40
     for path in files:
         if path.parent == tmp_path / "a" or path.name != "zarr.json":
             content = path.read_bytes()
             path.write_bytes(content[: len(content) // 2])
             with pytest.raises(DataError, match=str(tmp_path)):
-                store.read("a")
+                store.read("a", target_views=None)
             path.unlink()
             with pytest.raises(DataError, match=str(tmp_path)):
-                store.read("a")
+                store.read("a", target_views=None)
             path.write_bytes(content)
-    assert_same(store.read("a"), made_up(labels=True))
+    assert_same(store.read("a", target_views=None), made_up_rig())
 
 
 def unwhole() -> dict[str, Demonstration]:
@@ -214,6 +287,13 @@ def unwhole() -> dict[str, Demonstration]:
         "changes its size": seeing(replace(view, camera=replace(view.camera, width=9))),
         "are not 8x6": seeing(replace(view, rgb=view.rgb[:-1], depth_m=view.depth_m[:-1])),
         "pose or intrinsics": seeing(replace(view, camera=replace(view.camera, intrinsics=np.full((3, 3), np.inf)))),
+        "names of cameras and": replace(good, target_views={0: {"front": view}}),
+        "at frame 5, but 5 frames": replace(good, target_views={5: {"rig0": view}}),
+        "frame 2: views to learn from": replace(good, target_views={0: {"rig0": view}, 2: {"rig1": view}}),
+        "frame 0: views to learn from": replace(good, target_views={0: {}}),
+        "frame 4: camera 'rig0' has a pose": replace(
+            good, target_views={4: {"rig0": replace(view, camera=replace(view.camera, intrinsics=np.eye(3) * np.nan))}}
+        ),
         "in some frames only": seeing(replace(view, segmentation=np.zeros((6, 8), np.int32))),
     }
 
@@ -227,7 +307,10 @@ def test_a_lost_group_file_hides_no_episode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("frames", "many"), ("keyframes", [5000]), ("instructions", []), ("task", None), ("variation", "q")],
+    [
+        *(("frames", "many"), ("keyframes", [5000]), ("instructions", []), ("task", None), ("variation", "q")),
+        *(("target_frames", [5]), ("target_frames", [2, 0]), ("target_views", [{"name": "rig0"}]), ("labels", ["a"])),
+    ],
 )
 def test_attributes_that_cannot_be_true_are_refused_by_name(tmp_path: Path, key: str, value: object) -> None:
     store = Store.create(tmp_path / "store")

@@ -16,6 +16,7 @@ from gnfactor.actions import Action, ArmTarget
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import Env, LiveScene, SeededScene, StoredScene
 from gnfactor.envs.tabletop.placement import gripper_down
+from gnfactor.envs.tabletop.rig import RigConfig
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import SceneError
@@ -78,6 +79,7 @@ def test_it_is_an_env(env: TabletopEnv) -> None:
 DIGESTS = """
 import json
 from gnfactor.envs.base import SeededScene
+from gnfactor.envs.tabletop.rig import RigConfig
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import TabletopEnv
 from tests.test_world import SMALL, digest
@@ -226,6 +228,59 @@ def test_recorded_velocities_are_those_of_the_joints(film: Demonstration) -> Non
     assert np.abs(velocities).max() > 0.5
     assert np.abs(measured - velocities[1:-1]).max() < 0.2 * np.abs(velocities).max()
     assert np.abs(film.observations[-1].arms[ARM].joint_velocities).max() < 0.05
+
+
+RIG = RigConfig(views=3)
+
+
+@pytest.fixture(scope="module")
+def rigged(env: TabletopEnv) -> Demonstration:
+    """The expert at 20 Hz before a rig that looks at every seventh frame."""
+    demonstration = env.record(BUTTONS, "all", rig=RIG, rig_every=7)
+    assert isinstance(demonstration, Demonstration)
+    return demonstration
+
+
+def test_a_rig_changes_nothing_about_the_demonstration(rigged: Demonstration, film: Demonstration) -> None:
+    assert digest(rigged) == digest(film)
+    assert rigged.keyframes == film.keyframes
+    assert film.target_views == {}
+
+
+def test_a_rig_looks_at_the_start_at_keyframes_and_every_so_many_frames(
+    env: TabletopEnv, rigged: Demonstration
+) -> None:
+    expected = sorted({*range(0, len(rigged.observations), 7), *rigged.keyframes})
+    assert list(rigged.target_views) == expected
+    assert all(list(views) == ["rig0", "rig1", "rig2"] for views in rigged.target_views.values())
+    keyframes = env.record(BUTTONS, rig=RIG)
+    assert isinstance(keyframes, Demonstration)
+    assert list(keyframes.target_views) == [0, *keyframes.keyframes]
+    for frame, views in keyframes.target_views.items():
+        whole = rigged.target_views[(0, *rigged.keyframes)[frame]]
+        for name, view in views.items():
+            assert np.array_equal(view.rgb, whole[name].rgb)
+
+
+def test_a_rig_sees_the_moment_of_its_frame(env: TabletopEnv) -> None:
+    """A rig whose one camera stands where the front camera does sees what that one sees."""
+    demonstration = env.record(BUTTONS, "all", rig=RigConfig(views=1, from_deg=0.0, to_deg=0.0, field_deg=40.0))
+    assert isinstance(demonstration, Demonstration)
+    for frame, views in demonstration.target_views.items():
+        front = demonstration.observations[frame].views["front"]
+        assert np.array_equal(views["rig0"].rgb, front.rgb)
+        assert np.array_equal(views["rig0"].depth_m, front.depth_m)
+
+
+def test_labels_have_the_names_of_the_things_on_the_table(env: TabletopEnv, keyframes: Demonstration) -> None:
+    assert keyframes.labels == {1: "table", 2: "panda", **{n: keyframes.labels[n] for n in keyframes.labels if n > 2}}
+    assert {"plate/0", "plate/1", "plate/2"} <= set(keyframes.labels.values())
+    assert 0 not in keyframes.labels
+    env.reset(BUTTONS)
+    assert {keyframes.labels.get(env.model.body(name).id) for name in ("table", "plate/1")} == {"table", "plate/1"}
+    for observation in keyframes.observations:
+        for view in observation.views.values():
+            assert set(np.unique(view.segmentation).tolist()) <= {0, *keyframes.labels}
 
 
 # Pictures of nothing
