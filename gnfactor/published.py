@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from gnfactor.errors import CheckpointError
@@ -19,7 +20,7 @@ PREFIXES = ("_qnet.module.", "_qnet.")
 IGNORED = (
     r"ss(0|1|_final)\.pos_[xyz]",  # coordinates of the soft-argmax, which we compute
     r"_voxelizer\..*",  # work space of the voxelizer
-    r"_neural_renderer\..*",  # the neural field, which is no part of the policy network
+    r"_neural_renderer\..*",  # the neural field, which has rules of its own: `load_field_weights`
 )
 
 PARAMETER = r"(weight|bias)"
@@ -92,6 +93,18 @@ RULES: tuple[tuple[str, str], ...] = (
 )
 """Published key (a pattern) and our name for it, below `encoder.` or `head.`."""
 
+FIELD = re.compile(r"_neural_renderer\.(?:module\.)?nerf_model\.mlp_(?:coarse|fine)\.(.+)")
+"""Keys of the field's network, which is saved twice."""
+
+FIELD_RULES: tuple[tuple[str, str], ...] = (
+    (rf"lin_in\.{PARAMETER}", r"inward.\1"),
+    (rf"lin_z\.(\d+)\.{PARAMETER}", r"place.\1.\2"),
+    (rf"blocks\.(\d+)\.fc_0\.{PARAMETER}", r"blocks.\1.first.\2"),
+    (rf"blocks\.(\d+)\.fc_1\.{PARAMETER}", r"blocks.\1.second.\2"),
+    (rf"lin_out\.{PARAMETER}", r"outward.\1"),
+)
+"""Published key (a pattern) of the field's network and our name for it."""
+
 SINGLETONS = {"head.positions": (0,), "encoder.map.weight": (2, 3, 4)}
 """Axes of length one that the published weights have and ours do not."""
 
@@ -106,14 +119,19 @@ def our_name(published_key: str) -> str | None:
     key = published_key.removeprefix(prefix)
     if any(re.fullmatch(pattern, key) for pattern in IGNORED):
         return None
-    for pattern, name in RULES:
-        match = re.fullmatch(pattern, key)
-        if match:
-            return match.expand(name)
-    raise CheckpointError(
-        f"the weight '{published_key}' is in neither GNFactor's nor PerAct's published policy network; "
-        "only their released checkpoints can be imported"
-    )
+    name = _renamed(key, RULES)
+    if name is None:
+        raise CheckpointError(
+            f"the weight '{published_key}' is in neither GNFactor's nor PerAct's published policy network; "
+            "only their released checkpoints can be imported"
+        )
+    return name
+
+
+def _renamed(key: str, rules: Iterable[tuple[str, str]]) -> str | None:
+    """What the first rule that fits makes of a key."""
+    matches = ((re.fullmatch(pattern, key), name) for pattern, name in rules)
+    return next((match.expand(name) for match, name in matches if match), None)
 
 
 def load_policy_weights(encoder: nn.Module, head: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -133,6 +151,48 @@ def load_policy_weights(encoder: nn.Module, head: nn.Module, tensors: Mapping[st
     for name, axes in SINGLETONS.items():
         if name in given:
             given[name] = given[name].squeeze(axes)
+    _refuse_misfits(given, wanted)
+    for part, module in (("encoder.", encoder), ("head.", head)):
+        module.load_state_dict({name.removeprefix(part): t for name, t in given.items() if name.startswith(part)})
+
+
+def load_field_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a neural field's network the weights of a released GNFactor's field, in place.
+
+    The numbers are theirs, their meaning is not: the released field was trained on volumes looked up with x and z
+    exchanged and with the box's faces taken for the centres of the outermost voxels, along rays of a wrong focal
+    length. We look volumes up where the points are, so that these weights render nothing sensible before they are
+    trained again; nothing of that is imitated.
+
+    Args:
+        network: a `gnfactor.field.network.FieldNetwork` of the sizes that the weights were trained with.
+        tensors: the released checkpoint's dictionary; weights of the policy network in it are left aside.
+
+    Raises:
+        CheckpointError: weights are unknown, missing, left over, of other shapes than the network's, or the two
+            copies that a released checkpoint holds differ.
+    """
+    given: dict[str, Tensor] = {}
+    differing: list[str] = []
+    for key, tensor in tensors.items():
+        match = FIELD.fullmatch(key)
+        if match is None:
+            continue
+        name = _renamed(match[1], FIELD_RULES)
+        if name is None:
+            raise CheckpointError(
+                f"the weight '{key}' is not in GNFactor's published field; only its released checkpoints can be "
+                "imported"
+            )
+        if name in given and not torch.equal(given[name], tensor):
+            differing.append(name)
+        given[name] = tensor
+    _refuse("the checkpoint's coarse and fine field, one network in the publication, differ in", differing)
+    _refuse_misfits(given, network.state_dict())
+    network.load_state_dict(given)
+
+
+def _refuse_misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     _refuse("the checkpoint lacks", wanted.keys() - given.keys())
     _refuse("the model has no place for", given.keys() - wanted.keys())
     _refuse(
@@ -143,8 +203,6 @@ def load_policy_weights(encoder: nn.Module, head: nn.Module, tensors: Mapping[st
             if given[name].shape != wanted[name].shape
         ),
     )
-    for part, module in (("encoder.", encoder), ("head.", head)):
-        module.load_state_dict({name.removeprefix(part): t for name, t in given.items() if name.startswith(part)})
 
 
 def _refuse(complaint: str, names: Iterable[str]) -> None:

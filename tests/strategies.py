@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gnfactor.actions import Box
-from gnfactor.batch import Batch, Inputs, Targets, Views
+from gnfactor.batch import Batch, Inputs, RayTargets, Targets, Views
 from gnfactor.geometry import pose_from, rotation_from_quaternion
 
 IMAGE_HEIGHT, IMAGE_WIDTH = 6, 8
@@ -104,4 +104,31 @@ def random_batch(size: int, box: Box, generator: torch.Generator, cameras: int =
             ignore_collisions=torch.rand(size, generator=generator) > 0.5,
         ),
         tasks=("push_buttons",) * size,
+    )
+
+
+def looking_at(eye: Tensor, target: Tensor) -> Tensor:
+    """`world_from_camera` of cameras (..., 3) that look at a point, level with the horizon."""
+    forward = torch.nn.functional.normalize(target - eye, dim=-1)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=eye.dtype).expand_as(forward)
+    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=-1)
+    return pose_from(torch.stack((right, torch.linalg.cross(forward, right), forward), -1), eye)
+
+
+def random_rays(
+    batch: int, views: int, rays: int, box: Box, generator: torch.Generator, features: int | None = None
+) -> RayTargets:
+    """Pixels of cameras all about the box that look at its middle; every ray crosses it and ends in it."""
+    lower, upper = torch.tensor(box.lower), torch.tensor(box.upper)
+    middle, reach = (lower + upper) / 2, (upper - lower).min().item()
+    around = 2 * math.pi * torch.rand((batch, views), generator=generator)
+    eye = middle + 2 * reach * torch.stack((around.cos(), around.sin(), torch.full_like(around, 0.5)), -1)
+    shape = (batch, views, rays)
+    return RayTargets(
+        pixel=torch.randint(0, 16, (*shape, 2), generator=generator).float(),
+        intrinsics=torch.tensor([[64.0, 0, 7.5], [0, 64.0, 7.5], [0, 0, 1]]).expand(batch, views, 3, 3).clone(),
+        world_from_camera=looking_at(eye, middle.expand_as(eye)),
+        rgb=torch.randint(0, 256, (*shape, 3), generator=generator).byte(),
+        depth_m=math.sqrt(5) * reach + 0.4 * reach * (torch.rand(shape, generator=generator) - 0.5),
+        feature=None if features is None else torch.randn((*shape, features), generator=generator),
     )

@@ -11,7 +11,8 @@ from torch import nn
 
 from gnfactor.encoder import EncoderConfig, build_encoder
 from gnfactor.errors import CheckpointError
-from gnfactor.published import load_policy_weights, our_name
+from gnfactor.field.network import FieldNetwork, FieldNetworkConfig
+from gnfactor.published import load_field_weights, load_policy_weights, our_name
 from perceiver.perceiver_io import PerceiverConfig
 from perceiver.q_head import InputSizes, QHead, QHeadConfig
 
@@ -97,3 +98,43 @@ def test_missing_left_over_and_misshapen_weights_are_named(published: Path) -> N
         load_policy_weights(encoder, head, tensors | {"encoder_3d.conv_out.bias": torch.zeros(16)})
     with pytest.raises(CheckpointError, match=r"shapes of head.perceiver.latents \(\[1, 48\], the model's \[32, 48\]"):
         load_policy_weights(encoder, head, tensors | {"latents": torch.zeros(1, 48)})
+
+
+def field_tensors(published: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """Made-up weights under every key of the released field, at full size, among some of a policy network's."""
+    generator = torch.Generator().manual_seed(0)
+    lines = (published / "field_state_dict.tsv").read_text().splitlines()[1:]
+    tensors: dict[str, torch.Tensor] = {"_qnet.latents": torch.zeros(2048, 512)}
+    for key, shape in (line.split("\t") for line in lines):
+        twin = f"{prefix}nerf_model.{key.replace('mlp_fine', 'mlp_coarse')}"
+        made = torch.randn([int(n) for n in shape.split("x")], generator=generator)
+        tensors[f"{prefix}nerf_model.{key}"] = tensors.get(twin, made)
+    return tensors
+
+
+@pytest.mark.parametrize("prefix", ["_neural_renderer.", "_neural_renderer.module."])
+def test_every_weight_of_the_released_field_has_its_place_in_ours(prefix: str, published: Path) -> None:
+    network = FieldNetwork(FieldNetworkConfig(), channels=128)
+    tensors = field_tensors(published, prefix)
+    load_field_weights(network, tensors)
+    before = f"{prefix}nerf_model.mlp_fine."
+    assert torch.equal(network.inward.weight, tensors[f"{before}lin_in.weight"])
+    assert torch.equal(network.place[2].bias, tensors[f"{before}lin_z.2.bias"])
+    assert torch.equal(network.blocks[4].first.weight, tensors[f"{before}blocks.4.fc_0.weight"])
+    assert torch.equal(network.blocks[4].second.bias, tensors[f"{before}blocks.4.fc_1.bias"])
+    assert torch.equal(network.outward.weight, tensors[f"{before}lin_out.weight"])
+
+
+def test_a_field_that_is_not_the_released_one_is_refused(published: Path) -> None:
+    network = FieldNetwork(FieldNetworkConfig(), channels=128)
+    prefix = "_neural_renderer.nerf_model."
+    tensors = field_tensors(published, "_neural_renderer.")
+    other = tensors | {f"{prefix}mlp_fine.lin_in.bias": torch.ones(512)}
+    with pytest.raises(CheckpointError, match=r"coarse and fine field, .* differ in inward.bias"):
+        load_field_weights(network, other)
+    with pytest.raises(CheckpointError, match=r"'.*mlp_fine.scale_z.0.bias' is not in GNFactor's"):
+        load_field_weights(network, tensors | {f"{prefix}mlp_fine.scale_z.0.bias": torch.ones(512)})
+    with pytest.raises(CheckpointError, match=r"lacks blocks.0.first.bias"):
+        load_field_weights(network, {"_qnet.latents": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"shapes of inward.weight \(\[512, 42\], the model's \[512, 39\]"):
+        load_field_weights(FieldNetwork(FieldNetworkConfig(directions=False), channels=128), tensors)

@@ -60,14 +60,19 @@ def rays_through(
 
 
 def clip_to_box(rays: Rays, box: Box, nearest_m: float = 0.0) -> Span:
-    """The part of each ray inside a box, no nearer than `nearest_m`; near and far are equal where there is none."""
+    """The part of each ray inside a box, no nearer than `nearest_m`.
+
+    Where there is none, near and far are equal, and no farther than the box's farthest corner.
+    """
     lower, upper = box.bounds(rays.origin)
     parallel = rays.direction.abs() < _PARALLEL
     step = 1 / torch.where(parallel, torch.full_like(rays.direction, _PARALLEL), rays.direction)
     to_lower, to_upper = (lower - rays.origin) * step, (upper - rays.origin) * step
     near_m = torch.minimum(to_lower, to_upper).amax(-1).clamp(min=nearest_m)
     far_m = torch.maximum(to_lower, to_upper).amin(-1)
-    return Span(near_m, torch.maximum(near_m, far_m))
+    farthest_m = torch.maximum((lower - rays.origin).abs(), (upper - rays.origin).abs()).square().sum(-1).sqrt()
+    reach_m = farthest_m.clamp(min=nearest_m)
+    return Span(torch.minimum(near_m, reach_m), torch.minimum(torch.maximum(near_m, far_m), reach_m))
 
 
 _PARALLEL = 1e-9

@@ -66,7 +66,7 @@ def ray_weights(
 ) -> Float[Tensor, "*rays samples"]:
     """Share of each sample in its ray: w_i = T_i (1 - exp(-sigma_i delta_i)) (Max 1995, eq. 8; NeRF, eq. 3)."""
     thickness = density * spacing_m
-    before = thickness.cumsum(-1) - thickness
+    before = torch.nn.functional.pad(thickness.cumsum(-1)[..., :-1], (1, 0))  # a difference would lose thin samples
     return torch.exp(-before) * -torch.expm1(-thickness)
 
 
@@ -80,7 +80,7 @@ def spacing(
 def composite(
     values: FieldValues, distance_m: Float[Tensor, "*rays samples"], span: Span, background: Background
 ) -> tuple[Rendered, Float[Tensor, "*rays samples"]]:
-    """What each ray sees, and the weights of its samples; in float32 also under autocast.
+    """What each ray sees, and the weights of its samples; in float32 at least, also under autocast.
 
     Args:
         values: the field at the samples.
@@ -89,7 +89,7 @@ def composite(
         background: seen by what is left of a ray at the end of its span.
     """
     with torch.autocast(distance_m.device.type, enabled=False):
-        weight = ray_weights(values.density.float(), spacing(distance_m, span.far_m))
+        weight = ray_weights(_single(values.density), spacing(distance_m, span.far_m))
         opacity = weight.sum(-1)
         rest = 1 - opacity
         rendered = Rendered(
@@ -164,4 +164,9 @@ def _merged(first: FieldValues, second: FieldValues, order: Int[Tensor, "*rays a
 
 
 def _weighted(weight: Tensor, values: Float[Tensor, "*rays samples width"]) -> Float[Tensor, "*rays width"]:
-    return torch.einsum("...s,...sw->...w", weight, values.float())
+    return torch.einsum("...s,...sw->...w", weight, _single(values))
+
+
+def _single(values: Tensor) -> Tensor:
+    """Float32 of what has fewer bits; what has more stays as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
