@@ -15,9 +15,9 @@ from rich.progress import track
 from torch.utils.data import Dataset, Sampler
 
 from data.episode import EpisodeInfo
-from data.pairs import Pair, keyframe_pairs, training_pairs
+from data.pairs import Pair, keyframe_pairs, start_frames, training_pairs
 from data.store import Store, natural
-from data.targets import KeptPixels, announce_memory, draw_rays, read_targets, refuse_unfit_views
+from data.targets import FeaturesOf, KeptPixels, announce_memory, draw_rays, read_targets, refuse_unfit_views
 from gnfactor.actions import Box, contains
 from gnfactor.batch import Sample
 from gnfactor.checkpoint import TrainedOn
@@ -188,6 +188,7 @@ def load_split(
     box: Box,
     *,
     field: bool = False,
+    features: FeaturesOf | None = None,
     again: TrainedOn | None = None,
     progress: bool = True,
 ) -> Split:
@@ -200,6 +201,7 @@ def load_split(
         box: what the policy's voxels cover; a keyframe outside could be neither labelled nor chosen.
         field: also keep pixels of other views (`config.views`) of the frames that training starts from, for a neural
             field to render.
+        features: where those pixels' features come from; None leaves them out.
         again: take the very episodes of an earlier split instead of choosing.
         progress: show a bar, and say first if the field's pixels take much memory.
 
@@ -221,14 +223,14 @@ def load_split(
     held_out = [keyframe_pairs(info.keyframes) for info in validation]
     views = config.views if field else None
     if views is not None:
-        starts = [_starts(pairs) for pairs in own]
+        starts = [start_frames(pairs) for pairs in own]
         refuse_unfit_views(store.path, training, starts, views)
         if progress:
             announce_memory(training, starts, views)
     learned = [(info, pairs, views) for info, pairs in zip(training, own, strict=True)]
     jobs = [*learned, *((info, pairs, None) for info, pairs in zip(validation, held_out, strict=True))]
     moments = [
-        _read(store, info, pairs, cameras, targets)
+        _read(store, info, pairs, cameras, targets, features)
         for info, pairs, targets in track(jobs, "reading demonstrations", disable=not progress)
     ]
     _refuse_keyframes_outside(store, moments[: len(training)], box)
@@ -329,7 +331,12 @@ def _gripper_position(observation: Observation) -> NDArray[np.float64]:
 
 
 def _read(
-    store: Store, info: EpisodeInfo, pairs: Sequence[Pair], cameras: Sequence[str], views: ViewsConfig | None
+    store: Store,
+    info: EpisodeInfo,
+    pairs: Sequence[Pair],
+    cameras: Sequence[str],
+    views: ViewsConfig | None,
+    features: FeaturesOf | None,
 ) -> Moments:
     frames = sorted({frame for pair in pairs for frame in (pair.frame, pair.keyframe)})
     part = store.read(info.name, frames, cameras)
@@ -337,13 +344,8 @@ def _read(
         info=info,
         observations={frame: _without_labels(seen) for frame, seen in zip(frames, part.observations, strict=True)},
         ignore_collisions=dict(zip(frames, part.ignore_collisions, strict=True)),
-        targets={} if views is None else read_targets(store, info, _starts(pairs), views),
+        targets={} if views is None else read_targets(store, info, start_frames(pairs), views, features),
     )
-
-
-def _starts(pairs: Sequence[Pair]) -> list[int]:
-    """Frames that pairs start from, each once, in order."""
-    return sorted({pair.frame for pair in pairs})
 
 
 def _without_labels(observation: Observation) -> Observation:

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write or replace a text file in one step."""
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write or replace a file, of text or of bytes, in one step."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -52,5 +52,10 @@ def keyframe_pairs(keyframes: Sequence[int]) -> list[Pair]:
     return [Pair(frame, keyframe, 1.0) for frame, keyframe in zip(starts, keyframes, strict=True)]
 
 
+def start_frames(pairs: Sequence[Pair]) -> list[int]:
+    """Frames that pairs start from, each once, in order."""
+    return sorted({pair.frame for pair in pairs})
+
+
 def _next(frame: int, keyframes: Sequence[int]) -> int:
     return keyframes[bisect_right(keyframes, frame)]

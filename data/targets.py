@@ -11,9 +11,10 @@ them, in an episode with or without a rig, offers the recorded cameras instead, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ from gnfactor.batch import ViewPixels
 from gnfactor.config import ViewsConfig
 from gnfactor.errors import ConfigError
 from gnfactor.scene import Camera, View
+
+FeaturesOf = Callable[[EpisodeInfo, int, str, View, NDArray[np.uint16]], NDArray[Any]]
+"""Features (pixels, channels) of some pixels of a picture: of which episode, at which frame, by which view's name."""
+FEATURE_DTYPES = {"fp16": np.float16, "fp32": np.float32}
+"""How features may be kept."""
 
 _BYTES_PER_PIXEL = 9
 """Column, row and depth in 2 bytes each, colour in 3."""
@@ -44,6 +50,8 @@ class KeptPixels:
     """(pixels, 3)"""
     depth_units: NDArray[np.uint16]
     """(pixels,) of 0.1 mm along the optical axis; 0 = no reading."""
+    feature: NDArray[Any] | None = None
+    """(pixels, channels); None where none are distilled."""
 
     def at(self, chosen: NDArray[np.int64]) -> ViewPixels:
         """The pixels at these positions."""
@@ -52,6 +60,7 @@ class KeptPixels:
             pixel=self.pixel[chosen].astype(np.int32),
             rgb=self.rgb[chosen],
             depth_m=depth_from_units(self.depth_units[chosen]),
+            feature=None if self.feature is None else self.feature[chosen],
         )
 
 
@@ -67,13 +76,6 @@ def kept_pixels(rgb: NDArray[np.uint8], count: int | None) -> NDArray[np.uint16]
         draws = np.random.default_rng(np.frombuffer(digest, dtype="<u4").tolist())
         places = np.sort(draws.choice(len(places), count, replace=False))
     return np.stack((places % width, places // width), -1).astype(np.uint16)
-
-
-def keep(view: View, count: int | None) -> KeptPixels:
-    """Some pixels of a view, see `kept_pixels`."""
-    pixel = kept_pixels(view.rgb, count)
-    u, v = pixel.T
-    return KeptPixels(view.camera, pixel, view.rgb[v, u], units_from_depth(view.depth_m[v, u]))
 
 
 def draw_rays(views: Mapping[str, KeptPixels], config: ViewsConfig, seed: int) -> tuple[ViewPixels, ...]:
@@ -99,16 +101,24 @@ def views_of_frame(info: EpisodeInfo, frame: int, config: ViewsConfig) -> tuple[
 
 
 def read_targets(
-    store: Store, info: EpisodeInfo, frames: Sequence[int], config: ViewsConfig
+    store: Store, info: EpisodeInfo, frames: Sequence[int], config: ViewsConfig, features: FeaturesOf | None = None
 ) -> dict[int, dict[str, KeptPixels]]:
-    """Pixels of an episode's views, by frame and name.
+    """Pixels of an episode's views, by frame and name, with their features if a source of them is given.
 
     Raises:
         DataError: the episode is damaged.
     """
-    names = {frame: views_of_frame(info, frame, config) for frame in frames}
-    views = read_views(store, info, names)
-    return {frame: {name: keep(view, config.pixels) for name, view in views[frame].items()} for frame in frames}
+    views = read_views(store, info, {frame: views_of_frame(info, frame, config) for frame in frames})
+    kept: dict[int, dict[str, KeptPixels]] = {}
+    for frame, own in views.items():
+        kept[frame] = {}
+        for name, view in own.items():
+            pixel = kept_pixels(view.rgb, config.pixels)
+            feature = None if features is None else features(info, frame, name, view, pixel)
+            u, v = pixel.T
+            depth = units_from_depth(view.depth_m[v, u])
+            kept[frame][name] = KeptPixels(view.camera, pixel, view.rgb[v, u], depth, feature)
+    return kept
 
 
 def read_views(store: Store, info: EpisodeInfo, names: Mapping[int, Sequence[str]]) -> dict[int, dict[str, View]]:
@@ -170,12 +180,14 @@ def announce_memory(episodes: Sequence[EpisodeInfo], frames: Sequence[Sequence[i
 
 def memory_bytes(episodes: Sequence[EpisodeInfo], frames: Sequence[Sequence[int]], config: ViewsConfig) -> int:
     """Memory that the pixels of these episodes' frames will take."""
+    distilled = config.teacher.name != "none"
+    feature_bytes = config.channels * np.dtype(FEATURE_DTYPES[config.dtype]).itemsize if distilled else 0
     total = 0
     for info, own in zip(episodes, frames, strict=True):
         size = {view.name: view.width * view.height for view in (*info.views, *info.target_views)}
         for frame in own:
             total += sum(min(size[name], config.pixels or size[name]) for name in views_of_frame(info, frame, config))
-    return total * _BYTES_PER_PIXEL
+    return total * (_BYTES_PER_PIXEL + feature_bytes)
 
 
 def _refuse_too_few(info: EpisodeInfo, frame: int, config: ViewsConfig) -> None:

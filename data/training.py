@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from data.dataset import load_split
+from data.features import FeatureSource
 from data.module import DemonstrationModule
 from data.store import Store
 from gnfactor.checkpoint import TrainedOn, check_continuable, read_info
@@ -26,22 +28,30 @@ def train(config: Config) -> Path:
     """
     if config.data.store is None:
         raise ConfigError("data.store is not set; it is the path of the store to learn from: data.store=PATH")
+    _check_features(config)
     console = Console(quiet=not is_first_process())
     point = resume_point(config)
     if point is not None:
         check_continuable(point, config)
     policy_config = config.policy
+    store = Store.open(config.data.store)
+    features = _feature_source(store, config, console)
     split = load_split(
-        Store.open(config.data.store),
+        store,
         config.data,
         policy_config.cameras,
         policy_config.grid.box,
         field=policy_config.field is not None,
+        features=features,
         progress=is_first_process(),
     )
     trained_on = split.trained_on()
     if point is not None:
         _check_demonstrations(point, trained_on)
+    if features is not None:
+        console.print(
+            f"features of {features.from_cache} pictures read, of {features.computed} computed", highlight=False
+        )
     console.print(f"{len(split.training)} samples to learn from, {len(split.validation)} held out", highlight=False)
 
     seed_everything(config.train.seed, verbose=False)
@@ -56,6 +66,38 @@ def train(config: Config) -> Path:
     learner = Learner(policy, config, trained_on)
     trainer.fit(learner, datamodule=DemonstrationModule(split, config), ckpt_path=point)
     return run_dir
+
+
+def _distils(config: Config) -> bool:
+    """Whether the run needs a teacher's features."""
+    return config.policy.field is not None and config.policy.field.loss.feature > 0
+
+
+def _check_features(config: Config) -> None:
+    """Refuse features that the field cannot learn, before anything long starts."""
+    views, field = config.data.views, config.policy.field
+    if field is None or not _distils(config):
+        return
+    if views.teacher.name == "none":
+        raise ConfigError(
+            f"policy.field.loss.feature is {field.loss.feature}, but data.views.teacher.name is none; name a teacher, "
+            "or set policy.field.loss.feature=0"
+        )
+    if views.channels != field.network.features:
+        raise ConfigError(
+            f"data.views.channels is {views.channels}, but policy.field.network.features is {field.network.features}; "
+            "set the two equal"
+        )
+
+
+def _feature_source(store: Store, config: Config, console: Console) -> FeatureSource | None:
+    if not _distils(config):
+        return None
+    cuda = config.train.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    return FeatureSource(
+        store, config.data, device, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
+    )
 
 
 def _check_demonstrations(point: Path, now: TrainedOn) -> None:

@@ -21,6 +21,7 @@ from gnfactor.augment import AugmentConfig
 from gnfactor.config_keys import check_keys, wrong_value
 from gnfactor.errors import ConfigError
 from gnfactor.evaluation.evaluate import EvaluateConfig
+from gnfactor.field.teachers import TeacherConfig
 from gnfactor.model import PolicyConfig
 from gnfactor.training.optim import OptimConfig
 
@@ -44,13 +45,22 @@ class ViewsConfig:
     """Pixels drawn of each of them."""
     pixels: int | None = 2048
     """Pixels of each picture that are kept in memory, drawn once by the picture's own bytes; null: all."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """Whose features are distilled at these pixels; `python -m data.features` computes them once for all runs."""
+    projection: Literal["none", "pca", "random"] = "pca"
+    """How the teacher's features become `channels` numbers. pca: the directions in which they differ most, from their
+    mean; random: fixed random directions; none: they stay what they are."""
+    channels: int = 32
+    """Numbers per pixel after the projection; equal to policy.field.network.features."""
+    dtype: Literal["fp16", "fp32"] = "fp16"
+    """How features are kept, in memory and on the disk."""
 
     def __post_init__(self) -> None:
         if self.names is not None and (not self.names or len(set(self.names)) != len(self.names)):
             raise ConfigError(
                 f"data.views.names is {list(self.names)}; name at least one view, each once, or null for all"
             )
-        for name in ("per_step", "rays"):
+        for name in ("per_step", "rays", "channels"):
             _at_least(f"data.views.{name}", getattr(self, name), 1)
         if self.count is not None:
             _at_least("data.views.count", self.count, self.per_step)

@@ -17,9 +17,14 @@ SIZE = 16
 
 
 def make_demonstration(
-    task: str = "push", seed: int = 0, frames: int = 25, keyframes: tuple[int, ...] = (12, 24)
+    task: str = "push",
+    seed: int = 0,
+    frames: int = 25,
+    keyframes: tuple[int, ...] = (12, 24),
+    rig: int = 0,
+    rig_frames: tuple[int, ...] = (0, 10, 12, 20, 24),
 ) -> Demonstration:
-    """An episode whose keyframes are where the square is, seen by one camera from above."""
+    """An episode whose keyframes are where the square is, seen by one camera from above, and by a rig of cameras."""
     draws = np.random.default_rng((len(task), seed))
     goals = draws.uniform((0.0, -0.3, 0.8), (0.4, 0.3, 1.0), (len(keyframes), 3))
     poses = np.tile(np.diag((1.0, -1.0, -1.0, 1.0)), (frames, 1, 1))
@@ -49,6 +54,11 @@ def make_demonstration(
         # only the motion into the second keyframe ignores collisions
         ignore_collisions=tuple(bool(len(keyframes) > 1 and keyframes[0] < f <= keyframes[1]) for f in range(frames)),
         keyframes=keyframes,
+        target_views={
+            frame: {f"rig{k}": _view(goals[min(reached[frame], len(goals) - 1)], 0.1 * (k + 1)) for k in range(rig)}
+            for frame in (rig_frames if rig else ())
+        },
+        labels={1: "square1"} if rig else {},
     )
 
 
@@ -84,18 +94,21 @@ def _arm(pose: np.ndarray, gripper_open: bool) -> ArmState:
     )
 
 
-def _view(goal: np.ndarray) -> View:
-    """From 2 m straight above (0.2, 0): a table at 0.75 m and a red square at the goal."""
+def _view(goal: np.ndarray, aside_m: float = 0.0) -> View:
+    """From 2 m straight above (0.2, aside): a table at 0.75 m and a red square at the goal, labelled 1 if aside."""
     focal, height_m = 24.0, 2.0
-    world_from_camera = np.array([[0, -1, 0, 0.2], [-1, 0, 0, 0], [0, 0, -1, height_m], [0, 0, 0, 1.0]])
+    world_from_camera = np.array([[0, -1, 0, 0.2], [-1, 0, 0, aside_m], [0, 0, -1, height_m], [0, 0, 0, 1.0]])
     intrinsics = np.array([[focal, 0, 7.5], [0, focal, 7.5], [0, 0, 1]])
     rgb = np.full((SIZE, SIZE, 3), 90, np.uint8)
     depth_m = np.full((SIZE, SIZE), height_m - 0.75, np.float32)
     away = height_m - goal[2]
-    u, v = np.clip(np.round([7.5 - focal * goal[1] / away, 7.5 - focal * (goal[0] - 0.2) / away]).astype(int), 0, 14)
+    u, v = np.clip(
+        np.round([7.5 - focal * (goal[1] - aside_m) / away, 7.5 - focal * (goal[0] - 0.2) / away]).astype(int), 0, 14
+    )
     rgb[v : v + 2, u : u + 2] = (255, 0, 0)
     depth_m[v : v + 2, u : u + 2] = away
-    return View(Camera(intrinsics, world_from_camera, SIZE, SIZE), rgb, depth_m)
+    labels = (rgb[..., 0] == 255).astype(np.int32) if aside_m else None
+    return View(Camera(intrinsics, world_from_camera, SIZE, SIZE), rgb, depth_m, labels)
 
 
 TINY = """\
