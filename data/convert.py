@@ -4,13 +4,16 @@
 
 RAW is a folder of tasks as RLBench writes them, or a part of it. What is damaged is named and left out, the rest is
 converted. Episodes that are in OUT already are not read again, so a killed conversion goes on with the same command.
+Where GNFactor's generator left views all around an episode, they are kept, too, as views to learn from; those that
+contradict what was recorded are named and left out.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data.command import Parser, run
 from data.demos import ReadOptions, read_recording
 from data.keyframes import KEYFRAME_RULES
+from data.multiview import FAULTS, Multiview, MultiviewOptions, read_multiview
 from data.recordings import Recording, find_recordings, variation_of
 from data.store import Store, episode_name
 from gnfactor.errors import ConfigError, DataError
@@ -35,9 +39,16 @@ class ConvertConfig:
     tasks: tuple[str, ...] | None
     """None takes all."""
     options: ReadOptions
+    views: MultiviewOptions | None = None
+    """How to read the views all around, where there are any; None leaves them out."""
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """What the demonstrations of one store have to have in common."""
+        return {**self.options.made_with, "views to learn from": "none" if self.views is None else str(self.views)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConvertReport:
     """What came of it."""
 
@@ -46,6 +57,8 @@ class ConvertReport:
     there_before: tuple[str, ...]
     failed: tuple[str, ...]
     """Why, for each folder that could not be read."""
+    multiview: Mapping[str, Multiview]
+    """By name in the store: what came of the views all around, for each converted episode that had some."""
 
 
 def convert(config: ConvertConfig, console: Console) -> ConvertReport:
@@ -56,9 +69,10 @@ def convert(config: ConvertConfig, console: Console) -> ConvertReport:
     """
     found = find_recordings(config.raw, config.tasks)
     store = Store.create(config.out)
-    store.refuse_others_than(config.options.made_with)
+    store.refuse_others_than(config.made_with)
     names: dict[str, Path] = {}
     converted, there_before, failed = list[str](), list[str](), list(found.strays)
+    multiview: dict[str, Multiview] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
@@ -68,13 +82,18 @@ def convert(config: ConvertConfig, console: Console) -> ConvertReport:
                     if name in store:
                         there_before.append(name)
                         continue
-                    store.write(read_recording(recording, config.options), name, config.options.made_with)
+                    demonstration = read_recording(recording, config.options)
+                    around = config.views and read_multiview(recording.folder, demonstration, config.views)
+                    if around is not None:
+                        demonstration = replace(demonstration, target_views=around.views)
+                        multiview[name] = around
+                    store.write(demonstration, name, config.made_with)
                     converted.append(name)
                 except DataError as error:
                     failed.append(f"{recording.folder}: {error}")
     finally:
         store.finish()
-    return ConvertReport(tuple(converted), tuple(there_before), tuple(failed))
+    return ConvertReport(tuple(converted), tuple(there_before), tuple(failed), multiview)
 
 
 def _claim_name(recording: Recording, names: dict[str, Path]) -> str:
@@ -94,6 +113,28 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
     parser.add_argument("--cameras", help=f"some of {','.join(CAMERAS)}; all that were recorded if not given")
     parser.add_argument("--keyframes", choices=sorted(KEYFRAME_RULES), default="published", help="rule to find them by")
     parser.add_argument("--segmentation", action="store_true", help="keep the masks, too, where there are any")
+    views = MultiviewOptions()
+    parser.add_argument(
+        "--views",
+        choices=("published", "none"),
+        default="published",
+        help="views to learn from: those that GNFactor's generator left all around, where there are any; or none",
+    )
+    parser.add_argument(
+        "--views-every", type=int, default=views.every, help="keep those of every so many frames, and of keyframes"
+    )
+    parser.add_argument(
+        "--views-near", type=float, default=views.near_m, help="plane (m) from which their depth is packed (assumed)"
+    )
+    parser.add_argument(
+        "--views-far", type=float, default=views.far_m, help="plane (m) up to which their depth is packed (assumed)"
+    )
+    parser.add_argument(
+        "--views-mismatch",
+        type=float,
+        default=views.mismatch,
+        help="share of the points on the table in which they may contradict the recorded depth",
+    )
     given = parser.parse_args(arguments)
     cameras = None if given.cameras is None else tuple(str(given.cameras).split(","))
     unknown = [name for name in cameras or () if name not in CAMERAS]
@@ -108,6 +149,14 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
             keyframes=str(given.keyframes),
             segmentation=bool(given.segmentation),
         ),
+        views=None
+        if given.views == "none"
+        else MultiviewOptions(
+            every=int(given.views_every),
+            near_m=float(given.views_near),
+            far_m=float(given.views_far),
+            mismatch=float(given.views_mismatch),
+        ),
     )
 
 
@@ -117,18 +166,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command(console: Console) -> int:
         config = _parse(arguments)
         report = convert(config, console)
+        for name, around in report.multiview.items():
+            if not around.as_expected:
+                _say(console, f"{name}: {around}", style="yellow")
         for reason in report.failed:
-            console.print(f"failed: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
-        console.print(
+            _say(console, f"failed: {reason}", style="red")
+        if config.views is not None and report.multiview:
+            _say(console, _summary(list(report.multiview.values()), config.views))
+        _say(
+            console,
             f"{len(report.converted)} episodes converted, {len(report.there_before)} were there before, "
             f"{len(report.failed)} failed; the store is {config.out}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
         return int(bool(report.failed))
 
     return run(command, "interrupted; what is in the store is whole: run the same command again to go on")
+
+
+def _summary(multiview: Sequence[Multiview], options: MultiviewOptions) -> str:
+    """What came of all views around, in one paragraph."""
+    kept = sum(len(around.views) for around in multiview)
+    faults = Counter(left_out.fault for around in multiview for left_out in around.left_out.values())
+    whole = sum(bool(around.views) for around in multiview)
+    return (
+        f"views to learn from: {whole} of {len(multiview)} episodes with such folders have them, at {kept} of "
+        f"{kept + faults.total()} frames; left out: {', '.join(f'{faults[fault]} {fault}' for fault in FAULTS)}. Their "
+        f"depth was taken as packed into 24 bits between {options.near_m:g} m and {options.far_m:g} m, which is an "
+        "assumption (--views-near, --views-far); the colours do not depend on it"
+    )
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

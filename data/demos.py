@@ -97,6 +97,35 @@ def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
     )
 
 
+def opencv_camera(
+    intrinsics: NDArray[np.float64], world_from_camera: NDArray[np.float64], width: int, height: int, what: str
+) -> Camera:
+    """A camera of RLBench in OpenCV's convention.
+
+    Args:
+        intrinsics: (3, 3), RLBench's, of which focal lengths are negative where an axis is turned.
+        world_from_camera: (4, 4), RLBench's.
+        width: of its pictures, as is height.
+        height: see there.
+        what: to begin messages with.
+
+    Raises:
+        DataError: it cannot have made pictures of this size, or its pose is none.
+    """
+    if np.abs(2 * intrinsics[:2, 2] - (width, height)).max() > 1:
+        raise DataError(
+            f"{what} was recorded with its centre at pixel {intrinsics[:2, 2].tolist()}, "
+            f"which does not fit pictures of {width}x{height}; the pictures were resized or exchanged"
+        )
+    flip = np.diag([*np.sign(intrinsics[[0, 1], [0, 1]]), 1.0])  # turning an axis and its focal length keeps pixels
+    rotation = world_from_camera[:3, :3] @ flip
+    if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
+        raise DataError(f"{what} has a pose that is not a rotation and a translation")
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, world_from_camera[:3, 3]
+    return Camera(intrinsics @ flip, pose, width, height)
+
+
 @dataclass(frozen=True, eq=False)
 class _Moment:
     """What the pickle says about one frame, checked."""
@@ -121,18 +150,7 @@ class _Moment:
         """The camera in OpenCV's convention."""
         intrinsics = _numbers(self.misc, f"{name}_camera_intrinsics", (3, 3), self.where)
         world_from_camera = _numbers(self.misc, f"{name}_camera_extrinsics", (4, 4), self.where)
-        if np.abs(2 * intrinsics[:2, 2] - (width, height)).max() > 1:
-            raise DataError(
-                f"{self.where}: camera '{name}' was recorded with its centre at pixel {intrinsics[:2, 2].tolist()}, "
-                f"which does not fit pictures of {width}x{height}; the pictures were resized or exchanged"
-            )
-        flip = np.diag([*np.sign(intrinsics[[0, 1], [0, 1]]), 1.0])  # turning an axis and its focal length keeps pixels
-        rotation = world_from_camera[:3, :3] @ flip
-        if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
-            raise DataError(f"{self.where}: the pose of camera '{name}' is not a rotation and a translation")
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = rotation, world_from_camera[:3, 3]
-        return Camera(intrinsics @ flip, pose, width, height)
+        return opencv_camera(intrinsics, world_from_camera, width, height, what=f"{self.where}: camera '{name}'")
 
 
 class _Source:
