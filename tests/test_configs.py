@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from gnfactor.config import Config, config_hash, from_yaml, load, to_yaml
+from gnfactor.field.neural_field import FieldConfig
 from gnfactor.model import Policy
 from gnfactor.training.optim import build_optimizer
 
@@ -43,13 +45,23 @@ def test_every_task_file_joins_every_method(method: Path, task: Path) -> None:
 
 @pytest.mark.parametrize(("method", "count"), [("gnfactor", 41_769_613), ("peract", 33_240_669)])
 def test_the_published_methods_have_the_published_number_of_parameters(method: str, count: int) -> None:
-    assert parameters(load([str(CONFIGS / f"{method}.yaml")])) == count
+    assert parameters(load([str(CONFIGS / f"{method}.yaml"), "policy.field=null"])) == count
+
+
+def test_the_published_field_has_the_published_number_of_parameters() -> None:
+    published = [str(CONFIGS / "gnfactor.yaml")]
+    assert parameters(load(published)) - parameters(load([*published, "policy.field=null"])) == 3_111_428
 
 
 def test_the_defaults_are_the_published_gnfactor() -> None:
     published = load([str(CONFIGS / "gnfactor.yaml")])
-    for part in ("policy", "augment", "optim"):
+    assert published.policy == replace(Config().policy, field=FieldConfig())
+    for part in ("augment", "optim"):
         assert getattr(published, part) == getattr(Config(), part)
+
+
+def test_peract_has_no_field() -> None:
+    assert load([str(CONFIGS / "peract.yaml")]).policy.field is None
 
 
 def test_methods_differ_in_what_they_mean() -> None:
