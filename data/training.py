@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
 from rich.console import Console
 
-from data.dataset import load_split
+from data.dataset import Split, load_split
+from data.durable import write_file
 from data.features import FeatureSource
 from data.module import DemonstrationModule
+from data.novel_views import measure
 from data.store import Store
 from gnfactor.checkpoint import TrainedOn, check_continuable, read_info
 from gnfactor.config import Config, to_yaml
@@ -18,6 +21,9 @@ from gnfactor.errors import CheckpointError, ConfigError
 from gnfactor.model import Policy
 from gnfactor.training.learner import Learner
 from gnfactor.training.trainer import is_first_process, make_trainer, resume_point
+
+FIELD_METRICS = "metrics.json"
+"""What the run folder says about a field's renderings of held-out views; the course of training is in metrics.csv."""
 
 
 def train(config: Config) -> Path:
@@ -65,7 +71,18 @@ def train(config: Config) -> Path:
         (run_dir / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     learner = Learner(policy, config, trained_on)
     trainer.fit(learner, datamodule=DemonstrationModule(split, config), ckpt_path=point)
+    if policy_config.field is not None and config.data.views.measured > 0 and is_first_process():
+        _look_at_field(learner, config, store, split, console)
     return run_dir
+
+
+def _look_at_field(learner: Learner, config: Config, store: Store, split: Split, console: Console) -> None:
+    """Render held-out views with the weights that the policy would act with, and leave the figures in the run."""
+    seen, unseen = ([moments.info for moments in part.moments] for part in (split.training, split.validation))
+    with learner.acting() as policy:
+        report = measure(policy, config, store, seen, unseen, console, config.data.views.measured)
+    console.print(report.table())
+    write_file(Path(config.run_dir) / FIELD_METRICS, json.dumps(report.figures(), indent=1) + "\n")
 
 
 def _distils(config: Config) -> bool:

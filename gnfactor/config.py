@@ -45,6 +45,9 @@ class ViewsConfig:
     """Pixels drawn of each of them."""
     pixels: int | None = 2048
     """Pixels of each picture that are kept in memory, drawn once by the picture's own bytes; null: all."""
+    measured: int = 60
+    """Pictures of seen and of unseen scenes each, through held-out views, that are rendered after training to measure
+    the field; 0: none."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """Whose features are distilled at these pixels; `python -m data.features` computes them once for all runs."""
     projection: Literal["none", "pca", "random"] = "pca"
@@ -62,6 +65,7 @@ class ViewsConfig:
             )
         for name in ("per_step", "rays", "channels"):
             _at_least(f"data.views.{name}", getattr(self, name), 1)
+        _at_least("data.views.measured", self.measured, 0)
         if self.count is not None:
             _at_least("data.views.count", self.count, self.per_step)
         if self.pixels is not None and self.pixels < self.rays:
