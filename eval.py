@@ -31,6 +31,7 @@ Keys, with evaluate. before them or without:
   on_refusal=end        an action that cannot be carried out fails the episode (end) or counts as one (continue)
   controls=[]           the same scenes again with something withheld: empty_scene, other_instruction
   videos=false          film one success and one failure of each task
+  explain=true          draw what the policy makes of the first scene of each task: values of voxels, Grad-CAM
   renderer=ray          ray or gl; the one that made the training data
   device=auto           of the policy: auto, cpu, cuda
 and run_dir=PATH        where the report goes; else evaluations/... in the checkpoint's run

@@ -18,6 +18,7 @@ from gnfactor.evaluation.publish import markdown, print_report, write_report
 from gnfactor.evaluation.report import (
     SCHEMA,
     EpisodeRecord,
+    Explained,
     Protocol,
     Report,
     Subject,
@@ -187,6 +188,17 @@ def test_the_page_of_a_policy_without_checkpoint_controls_or_videos_leaves_them_
     assert "## Controls" not in page
     assert "## Videos" not in page
     assert "## Training" not in page
+
+
+def test_the_page_shows_the_decisions_that_were_drawn(tmp_path: Path) -> None:
+    drawn = replace(report(), explained=(Explained("open_drawer", "open the top one", "explain/open_drawer.png"),))
+    page = markdown(drawn)
+    assert "## Decisions" in page
+    assert "open_drawer: open the top one\n\n![decision in open_drawer](explain/open_drawer.png)" in page
+    assert "## Decisions" not in markdown(report())
+    write_report(drawn, tmp_path)
+    (entry,) = json.loads((tmp_path / "report.json").read_text())["explained"]
+    assert entry == {"task": "open_drawer", "instruction": "open the top one", "path": "explain/open_drawer.png"}
 
 
 def test_the_table_on_a_terminal_has_a_row_for_each_task_the_mean_and_each_control() -> None:

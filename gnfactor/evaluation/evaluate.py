@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,12 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gnfactor.build import Environment, environment
 from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Policy, SeededScene
-from gnfactor.errors import ConfigError, MissingExtraError, ObservationError
+from gnfactor.errors import ConfigError, GNFactorError, MissingExtraError, ObservationError
 from gnfactor.evaluation.controls import CONTROLS
 from gnfactor.evaluation.film import Film
 from gnfactor.evaluation.report import (
     SCHEMA,
     EpisodeRecord,
+    Explained,
     Protocol,
     Report,
     Subject,
@@ -33,7 +34,11 @@ from gnfactor.evaluation.report import (
     void_controls,
 )
 from gnfactor.evaluation.serving import Job, Venue, serve
-from gnfactor.rollout import Episode, OnRefusal
+from gnfactor.rollout import Episode, OnRefusal, describe
+from gnfactor.scene import Observation
+
+Explain = Callable[[Observation, str, Path], object]
+"""Draws, as a PNG, what a policy makes of an observation and an instruction."""
 
 SELECTIONS = {"last": "the last by step", "validation": "the least mean translation error on held-out episodes"}
 """By name: how a checkpoint is chosen among those of a run."""
@@ -64,6 +69,8 @@ class EvaluateConfig:
     """Run the same scenes again with something withheld: "empty_scene", "other_instruction"."""
     videos: bool = False
     """Film one success and one failure of each task."""
+    explain: bool = True
+    """Draw what the policy makes of the first scene of each task: the voxels' values and Grad-CAM."""
     renderer: str = "ray"
     """Who makes the pictures; the one that made the training data."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -102,6 +109,7 @@ def evaluate(
     device: str = "cpu",
     console: Console | None = None,
     world: Environment | None = None,
+    explain: Explain | None = None,
 ) -> Report:
     """Run the episodes that `config` asks for and say what came of them.
 
@@ -110,10 +118,11 @@ def evaluate(
         eyes: the cameras that it needs.
         config: with its tasks named.
         subject: the checkpoint that the policy came from, for the report.
-        folder: where videos go, if they are asked for.
+        folder: where videos and pictures of decisions go, if they are asked for.
         device: of the policy, for the report.
         console: where progress is shown.
         world: the environment, if it is none of those known by name.
+        explain: draws the policy's decisions, if it is one that can be looked into.
 
     Raises:
         ConfigError: an environment, task, control or renderer that there is not.
@@ -130,13 +139,17 @@ def evaluate(
     scenes = evaluation_scenes(config, counts)
     rounds: tuple[str | None, ...] = (None, *config.controls)
     jobs = [_job(config, scene, control) for control in rounds for scene in scenes]
-    episodes = _run(jobs, venue, policy, config.processes, console, "evaluating")
+    starts = _Starts(jobs)
+    episodes = _run(jobs, venue, policy, config.processes, console, "evaluating", starts.keep)
     records = [_record(scene, episode) for scene, episode in zip(scenes * len(rounds), episodes, strict=True)]
     by_round = {name: tuple(records[i * len(scenes) : (i + 1) * len(scenes)]) for i, name in enumerate(rounds)}
     controls = {name: score(by_round[name]) for name in config.controls}
     videos: tuple[Video, ...] = ()
     if config.videos and folder is not None:
         videos = _film(config, scenes, by_round[None], venue, policy, world.film_camera, folder, console)
+    explained: tuple[Explained, ...] = ()
+    if config.explain and explain is not None and folder is not None:
+        explained = _explain(starts, explain, folder, console)
     return Report(
         schema=SCHEMA,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -150,6 +163,7 @@ def evaluate(
         machine=this_machine(device),
         episodes=by_round[None],
         control_episodes={name: by_round[name] for name in config.controls},
+        explained=explained,
     )
 
 
@@ -289,8 +303,52 @@ def _film(
     return tuple(videos.values())
 
 
+class _Starts:
+    """What the policy sees and is told first in the first scene of each task; kept as the episodes run."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._first: dict[str, Job] = {}
+        for job in jobs:
+            if isinstance(job.scene, SeededScene):
+                self._first.setdefault(job.scene.task, job)
+        self._kept: dict[str, tuple[Observation, str]] = {}
+
+    def keep(self, job: Job, observation: Observation, instruction: str) -> None:
+        """Remember a question if it is the first of a task."""
+        for task, first in self._first.items():
+            if job is first:
+                self._kept.setdefault(task, (observation, instruction))
+
+    def by_task(self) -> dict[str, tuple[Observation, str] | None]:
+        """Observation and instruction; None where the scene was never seen."""
+        return {task: self._kept.get(task) for task in self._first}
+
+
+def _explain(starts: _Starts, explain: Explain, folder: Path, console: Console) -> tuple[Explained, ...]:
+    """Draw the decisions, as far as they can be drawn: no evaluation is lost for want of a picture."""
+    drawn: list[Explained] = []
+    for task, start in starts.by_task().items():
+        path = f"explain/{task}.png"
+        try:
+            if start is None:
+                raise ObservationError("its first scene was never seen")
+            explain(*start, folder / path)
+        except (GNFactorError, RuntimeError, MemoryError) as error:  # torch has RuntimeErrors for want of memory
+            why = f"no picture of a decision in {task}: {describe(error)}"
+            console.print(why, markup=False, highlight=False, soft_wrap=True)
+        else:
+            drawn.append(Explained(task, start[1], path))
+    return tuple(drawn)
+
+
 def _run(
-    jobs: Sequence[Job], venue: Venue, policy: Policy, processes: int, console: Console, title: str
+    jobs: Sequence[Job],
+    venue: Venue,
+    policy: Policy,
+    processes: int,
+    console: Console,
+    title: str,
+    on_question: Callable[[Job, Observation, str], None] = lambda job, observation, instruction: None,  # noqa: ARG005
 ) -> list[Episode]:
     """The jobs' episodes, with a bar on a terminal and some ten lines elsewhere."""
     started_s, done, successes = time.monotonic(), 0, 0
@@ -317,4 +375,4 @@ def _run(
 
     with bar:
         line = bar.add_task(title, total=len(jobs), successes=0)
-        return serve(jobs, venue, policy, processes, count)
+        return serve(jobs, venue, policy, processes, count, on_question=on_question)

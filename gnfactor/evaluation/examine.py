@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,12 +15,13 @@ from gnfactor.config import Config, config_hash
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
 from gnfactor.evaluation.curves import plot_training
 from gnfactor.evaluation.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
+from gnfactor.evaluation.explain import explain
 from gnfactor.evaluation.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, print_report, write_report
 from gnfactor.evaluation.report import Report, Subject
 
 
 def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, console: Console | None = None) -> Report:
-    """Evaluate a checkpoint and leave report.json, report.md, the training's curves and videos.
+    """Evaluate a checkpoint and leave report.json, report.md, the training's curves, decisions and videos.
 
     Args:
         path: checkpoint folder, or run folder, of which `config.select` chooses a checkpoint.
@@ -42,7 +44,8 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
         config_hash=config_hash(loaded.config),
     )
     eyes = Eyes(agent.cameras, agent.image_size)
-    report = evaluate(agent, eyes, config, subject, folder, str(agent.device), console)
+    draw = partial(explain, loaded.policy)
+    report = evaluate(agent, eyes, config, subject, folder, str(agent.device), console, explain=draw)
     curves = _curves(chosen, folder, console)
     write_report(report, folder, curves)
     print_report(report, console)

@@ -107,7 +107,7 @@ def explain(
     figure = _draw(_panels(decision, views), [*views, "voxels"], markers)
     _explain_colours(figure, decision)
     _name_markers(figure, markers)
-    figure.suptitle(_title(decision, instruction, target_m), fontsize="medium")
+    figure.suptitle(_title(decision, instruction, target_m), fontsize="medium", parse_math=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=_DPI, format="png", pil_kwargs={"compress_level": 4})
@@ -269,9 +269,9 @@ def _inside(
 
 
 def _markers(decision: Decision, target_m: Float[np.ndarray, "3"] | None) -> list[Marker]:
-    markers = [Marker(decision.position_m, _CHOSEN, "s", 8, "chosen voxel")]
+    markers = [Marker(decision.position_m, _CHOSEN, "s", 8.0, "chosen voxel")]
     if target_m is not None:
-        markers.append(Marker(target_m, _TRUE, "o", 12, "the demonstrator's keyframe"))
+        markers.append(Marker(target_m, _TRUE, "o", 12.0, "the demonstrator's keyframe"))
     return markers
 
 

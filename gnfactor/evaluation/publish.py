@@ -74,6 +74,8 @@ def markdown(report: Report, curves: str | None = None) -> str:
     parts += ["## How it was run\n", _protocol(report), "## How episodes ended\n", _endings(report)]
     if report.videos:
         parts += ["## Videos\n", _list(f"[{v.task}: {_word(v.success)}]({v.path})" for v in report.videos)]
+    if report.explained:
+        parts += ["## Decisions\n", _decisions(report)]
     if curves is not None:
         parts += ["## Training\n", f"![losses and errors during training]({curves})\n"]
     return "\n".join(parts)
@@ -176,6 +178,18 @@ def _endings(report: Report) -> str:
         left = len(reasons) - _REASONS
         text += f"- and {left} others, which stand in {JSON_NAME}\n" if left > 0 else ""
     return text
+
+
+def _decisions(report: Report) -> str:
+    """Pictures of decisions, and how to read them."""
+    text = (
+        "The first decision in the first scene of each task, in the policy's cameras and over its voxels. Rows: what "
+    )
+    text += "is seen; each voxel's share in the choice (softmax, by its logarithm), as far as no surface hides it; "
+    text += "Grad-CAM: what speaks for the chosen voxel, on the surfaces.\n\n"
+    return text + "\n".join(
+        f"{e.task}: {e.instruction}\n\n![decision in {e.task}]({e.path})\n" for e in report.explained
+    )
 
 
 def _name(episode: EpisodeRecord) -> str:

@@ -131,6 +131,16 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """A picture of a policy's first decision in a scene, see `gnfactor.evaluation.explain`."""
+
+    task: str
+    instruction: str
+    path: str
+    """Relative to the report."""
+
+
+@dataclass(frozen=True)
 class Report:
     """One evaluation."""
 
@@ -150,6 +160,8 @@ class Report:
     machine: Machine
     episodes: tuple[EpisodeRecord, ...]
     control_episodes: Mapping[str, tuple[EpisodeRecord, ...]]
+    explained: tuple[Explained, ...] = ()
+    """The first decision in the first scene of each task."""
 
 
 def wilson(successes: int, episodes: int) -> Interval:

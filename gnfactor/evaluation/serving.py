@@ -73,6 +73,7 @@ def serve(
     processes: int,
     on_episode: Callable[[Job, Episode], None] = lambda job, episode: None,  # noqa: ARG005 (names of the contract)
     silence_s: float = 600.0,
+    on_question: Callable[[Job, Observation, str], None] = lambda job, observation, instruction: None,  # noqa: ARG005
 ) -> list[Episode]:
     """Run every job's episode and return them in the order of the jobs.
 
@@ -86,6 +87,7 @@ def serve(
         processes: environments at work at once.
         on_episode: told of each episode when it is over, in the order in which they end.
         silence_s: patience with one action of an environment.
+        on_question: told of every observation, with its instruction, for which an action is asked.
 
     Raises:
         GNFactorError: the environment cannot be made here (a missing extra, a wrong option).
@@ -104,6 +106,7 @@ def serve(
                 job = worker.job
                 assert job is not None
                 if isinstance(message, _Question):
+                    on_question(job, message.observation, message.instruction)
                     questions.append((worker, message))
                     continue
                 if isinstance(message, _Refusal):
