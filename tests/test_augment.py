@@ -15,9 +15,10 @@ from gnfactor.actions import Box, contains, voxel_from_position
 from gnfactor.augment import AugmentConfig, augment, hide_readings, move_scene, random_motion
 from gnfactor.batch import Batch
 from gnfactor.errors import ConfigError
+from gnfactor.field.rays import rays_through
 from gnfactor.geometry import inverse_pose, pose_from, rotation_from_euler, transform_points
 from gnfactor.voxels import GridConfig, cloud_from_views, grid_from_views
-from tests.strategies import generators, random_batch, seeds, sizes
+from tests.strategies import generators, random_batch, random_rays, seeds, sizes
 
 BOX = Box((-0.3, -0.5, 0.6), (0.7, 0.5, 1.6))
 WILD = AugmentConfig(translation_m=(0.4, 0.3, 0.2), yaw_deg=180.0, yaw_step_deg=0.0)
@@ -56,6 +57,23 @@ def test_what_the_gripper_sees_stays_the_same_whatever_way_it_points(generator: 
         cloud_before = transform_points(inverse_pose(before), cloud_from_views(batch.inputs.views).position)
         cloud_after = transform_points(inverse_pose(after), cloud_from_views(moved.inputs.views).position)
         torch.testing.assert_close(cloud_after, cloud_before, rtol=0, atol=1e-5)
+
+
+@given(generators(), sizes, sizes)
+def test_rays_move_with_the_scene_and_still_end_on_the_same_surfaces(
+    generator: torch.Generator, size: int, views: int
+) -> None:
+    batch = replace(random_batch(size, BOX, generator), rays=random_rays(size, views, 4, BOX, generator, 3))
+    motion = random_motion(batch, BOX, WILD, generator)
+    ends: list[Tensor] = []
+    for one in (batch, move_scene(batch, motion)):
+        assert one.rays is not None
+        rays = rays_through(one.rays.pixel, one.rays.intrinsics, one.rays.world_from_camera)
+        surface_m = one.rays.depth_m / rays.cosine
+        ends.append(rays.at(surface_m[..., None]).flatten(1, -2))
+        for name in ("pixel", "intrinsics", "rgb", "depth_m", "feature"):
+            assert getattr(one.rays, name) is getattr(batch.rays, name), name
+    torch.testing.assert_close(ends[1], transform_points(motion, ends[0]), rtol=0, atol=1e-5)
 
 
 def test_a_horizontal_grasp_turns_with_the_world_and_stays_horizontal() -> None:

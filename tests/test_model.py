@@ -13,6 +13,9 @@ from gnfactor.batch import Batch, Targets
 from gnfactor.cells import CellConfig, CellNetwork
 from gnfactor.encoder import EncoderConfig
 from gnfactor.errors import ConfigError
+from gnfactor.field.network import FieldNetworkConfig
+from gnfactor.field.neural_field import FieldConfig, FieldLossConfig
+from gnfactor.field.sampling import SamplingConfig
 from gnfactor.geometry import pose_from, rotation_angle_deg, rotation_from_euler
 from gnfactor.head import Encoded, HeadConfig, LossConfig, VoxelHead
 from gnfactor.language import ConditionConfig, LanguageConfig
@@ -22,7 +25,7 @@ from gnfactor.voxels import GridConfig, grid_from_views
 from perceiver.perceiver_io import PerceiverConfig
 from perceiver.q_head import InputSizes, QHeadConfig, QValues
 from perceiver.volume import Volume
-from tests.strategies import random_batch
+from tests.strategies import random_batch, random_rays
 
 GRID = GridConfig(lower=(0.0, -0.3, 0.7), upper=(0.6, 0.3, 1.3), size=8)
 PERCEIVER = PerceiverConfig(
@@ -102,6 +105,68 @@ def test_total_is_the_sum_of_the_named_terms(batch: Batch) -> None:
     terms = made(small(), batch).loss(batch)
     assert set(terms) == {"translation", "rotation", "gripper", "collision", "total"}
     assert terms["total"].item() == pytest.approx(sum(value.item() for name, value in terms.items() if name != "total"))
+
+
+FIELD = FieldConfig(
+    network=FieldNetworkConfig(width=16, features=3, blocks=2, place_blocks=2, density="softplus"),
+    sampling=SamplingConfig(coarse=6, importance=3, guided=3),
+    loss=FieldLossConfig(depth=0.1),
+)
+FIELD_TERMS = {"field/colour", "field/feature", "field/depth"}
+
+
+def with_rays(batch: Batch, views: int = 2) -> Batch:
+    return replace(batch, rays=random_rays(3, views, 8, GRID.box, torch.Generator().manual_seed(2), features=3))
+
+
+def test_head_and_field_learn_from_one_volume(batch: Batch) -> None:
+    batch = with_rays(batch)
+    policy = made(replace(small(), field=FIELD), batch)
+    before = policy.loss(batch)
+    assert set(before) == {"translation", "rotation", "gripper", "collision", *FIELD_TERMS, "total"}
+    assert before["total"].item() == pytest.approx(sum(v.item() for name, v in before.items() if name != "total"))
+    fit(policy, batch, 20)
+    after = policy.loss(batch)
+    assert after["field/colour"].item() < 0.9 * before["field/colour"].item()
+    assert after["translation"].item() < 0.9 * before["translation"].item()
+
+
+def test_every_parameter_gets_a_gradient_with_a_field_too(batch: Batch) -> None:
+    batch = with_rays(batch)
+    policy = made(replace(small(), field=replace(FIELD, background="learned")), batch)
+    for layer in policy.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+    policy.loss(batch)["total"].backward()
+    silent = [name for name, weight in policy.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert not silent
+
+
+def test_a_field_alone_reaches_what_makes_the_volume_and_cannot_act(batch: Batch) -> None:
+    batch = with_rays(batch)
+    policy = made(replace(small(), head=None, field=FIELD), batch)
+    terms = policy.loss(batch)
+    assert set(terms) == {*FIELD_TERMS, "total"}
+    terms["total"].backward()
+    assert all(weight.grad is not None for weight in policy.encoder.parameters())
+    with pytest.raises(ConfigError, match=r"no action head \(policy\.head=null\)"):
+        policy.act(batch.inputs)
+
+
+def test_a_batch_without_rays_leaves_the_field_out(batch: Batch) -> None:
+    plain, both = made(small(), batch), made(replace(small(), field=FIELD), batch)
+    with_field = both.loss(batch)
+    assert with_field.keys() == plain.loss(batch).keys()
+    for name, term in plain.loss(batch).items():
+        assert torch.equal(with_field[name], term), name
+
+
+def test_the_action_does_not_depend_on_the_field(batch: Batch) -> None:
+    policy = made(replace(small(), field=FIELD), batch).eval()
+    before = policy.act(batch.inputs)
+    torch.nn.init.zeros_(policy.field.network.outward.weight)
+    for one, other in zip(before, policy.act(batch.inputs), strict=True):
+        assert (one.arms[ARM].world_from_gripper == other.arms[ARM].world_from_gripper).all()
 
 
 def test_a_weight_scales_its_term_and_no_other(batch: Batch) -> None:
@@ -210,6 +275,8 @@ def test_nonsense_in_the_configuration_names_the_key() -> None:
         PolicyConfig(cells=CellConfig())
     with pytest.raises(ConfigError, match=r"policy\.cameras"):
         PolicyConfig(cameras=())
+    with pytest.raises(ConfigError, match=r"policy\.head and policy\.field are both null"):
+        PolicyConfig(head=None)
     with pytest.raises(ConfigError, match="episode_length"):
         PolicyConfig(episode_length=1)
     with pytest.raises(ConfigError, match=r"loss\.rotation"):

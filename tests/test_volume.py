@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perceiver.volume import Volume, sample
+from perceiver.volume import SAMPLERS, Volume, sample
 from tests.strategies import generators
 
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
@@ -64,9 +65,10 @@ def test_so_is_one_that_is_stored_before_its_map(size: tuple[int, int, int], gen
     torch.testing.assert_close(sample(Volume(stored[None], turned, bias), inside), inside, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", SAMPLERS)
 @given(SIZES, generators())
 def test_points_anywhere_agree_with_plain_loops_over_the_expanded_volume(
-    size: tuple[int, int, int], generator: torch.Generator
+    method: str, size: tuple[int, int, int], generator: torch.Generator
 ) -> None:
     volume = low_rank(generator, size)
     position = 2 * torch.rand((2, 6, 3), generator=generator) - 0.5  # a good part of them outside
@@ -77,22 +79,22 @@ def test_points_anywhere_agree_with_plain_loops_over_the_expanded_volume(
             for scene, points in zip(plain, position.tolist(), strict=True)
         ]
     )
-    torch.testing.assert_close(sample(volume, position), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sample(volume, position, method), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_lookup_before_the_map_equals_lookup_of_the_expanded_volume_values_and_gradients() -> None:
+@pytest.mark.parametrize("method", SAMPLERS)
+def test_lookup_before_the_map_equals_lookup_of_the_expanded_volume_values_and_gradients(method: str) -> None:
     generator = torch.Generator().manual_seed(0)
     volume = low_rank(generator, (4, 3, 5))
-    leaves = [volume.features, volume.weight, volume.bias]
-    position = (2 * torch.rand((2, 50, 3), generator=generator) - 0.5).requires_grad_()
+    position = 2 * torch.rand((2, 50, 3), generator=generator) - 0.5
+    leaves = [leaf for leaf in (volume.features, volume.weight, volume.bias) if leaf is not None]
     for leaf in leaves:
-        assert leaf is not None
         leaf.requires_grad_()
-    first = sample(volume, position)
-    second = sample(Volume(volume.expand()), position)
+    first = sample(volume, position, method)
+    second = sample(Volume(volume.expand()), position, "reference")
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
     upstream = torch.randn(first.shape, generator=generator)
-    gradients = [torch.autograd.grad(out, [*leaves, position], upstream) for out in (first, second)]
+    gradients = [torch.autograd.grad(out, leaves, upstream) for out in (first, second)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
@@ -100,6 +102,7 @@ def test_lookup_before_the_map_equals_lookup_of_the_expanded_volume_values_and_g
 def test_autocast_does_not_round_where_a_point_is() -> None:
     volume = Volume(centres((100, 4, 4))[None])
     position = torch.rand((1, 50, 3), generator=torch.Generator().manual_seed(1))
-    exact = sample(volume, position)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(sample(volume, position), exact)
+    for method in SAMPLERS:
+        exact = sample(volume, position, method)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(sample(volume, position, method), exact)
