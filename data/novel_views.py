@@ -18,13 +18,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data.episode import EpisodeInfo
+from data.features import FeatureSource
 from data.pairs import training_pairs
 from data.store import Store
-from data.targets import read_views, views_of_frame
+from data.targets import kept_pixels, read_views, views_of_frame
 from gnfactor.config import Config, DataConfig
 from gnfactor.errors import DataError
 from gnfactor.evaluation.novel_views import (
     ColourError,
+    KnownFeatures,
     ViewScore,
     colour_error,
     object_pixels,
@@ -43,8 +45,8 @@ PICTURES = 60
 """How many views of seen and of unseen scenes are rendered unless another number is asked for."""
 _GOLDEN = (sqrt(5) - 1) / 2
 
-TrueFeatures = Callable[[View, Mapping[int, str]], Float[np.ndarray, "height width features"]]
-"""What a field should render as the features of a view, whose labels have these names."""
+TrueFeatures = Callable[[EpisodeInfo, int, str, View], KnownFeatures]
+"""What a field should render as the features of an episode's view at a frame."""
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,19 @@ class FieldReport:
         table = Table(title="Held-out views", box=SIMPLE, title_justify="left")
         for heading in ("", "seen scenes", "unseen scenes"):
             table.add_column(heading, justify="left" if not heading else "right")
-        table.add_row("PSNR (dB)", _number(self.psnr_seen), _number(self.psnr_unseen))
-        table.add_row("  mean training picture", "", _number(self.psnr_unseen_mean_picture))
-        table.add_row("  objects", "", _number(self.psnr_objects))
-        table.add_row("  objects, another scene's volume", "", _number(self.psnr_objects_wrong_volume))
-        table.add_row("SSIM", _number(self.ssim_seen, 3), _number(self.ssim_unseen, 3))
-        table.add_row("depth error (mm, median)", _mm(self.depth_error_seen_m), _mm(self.depth_error_m))
-        if self.feature_cosine is not None or self.feature_cosine_seen is not None:
-            table.add_row("feature cosine", _number(self.feature_cosine_seen, 3), _number(self.feature_cosine, 3))
-        table.add_row("pictures", str(self.pictures_seen), str(self.pictures_unseen))
+        rows = {
+            "PSNR (dB)": (_number(self.psnr_seen), _number(self.psnr_unseen)),
+            "  the mean training picture's": ("", _number(self.psnr_unseen_mean_picture)),
+            "  on objects": ("", _number(self.psnr_objects)),
+            "  on objects, another scene's volume": ("", _number(self.psnr_objects_wrong_volume)),
+            "SSIM": (_number(self.ssim_seen, 3), _number(self.ssim_unseen, 3)),
+            "depth error (mm, median)": (_mm(self.depth_error_seen_m), _mm(self.depth_error_m)),
+            "feature cosine": (_number(self.feature_cosine_seen, 3), _number(self.feature_cosine, 3)),
+            "pictures": (str(self.pictures_seen or ""), str(self.pictures_unseen or "")),
+        }
+        for name, (seen, unseen) in rows.items():
+            if seen or unseen:
+                table.add_row(name, seen, unseen)
         return table
 
 
@@ -126,7 +132,6 @@ def measure(
     unseen: Sequence[EpisodeInfo],
     console: Console,
     pictures: int = PICTURES,
-    true_features: TrueFeatures | None = None,
 ) -> FieldReport:
     """Render held-out views (`config.data.views.held_out`; where none are held out, those learned from) and compare.
 
@@ -138,13 +143,13 @@ def measure(
         unseen: episodes that it was kept from.
         console: for the progress bar.
         pictures: at most so many of seen and of unseen scenes each, spread evenly over episodes, frames and views.
-        true_features: what the features should be; None compares none.
 
     Raises:
-        ConfigError: the policy has no field.
+        ConfigError: the policy has no field, or its teacher is needed for features that are not cached and cannot be
+            built.
         DataError: an episode is damaged, or none has a view to look through.
     """
-    trained_field(policy)
+    true_features = feature_source(policy, config, store, console)
     seen_looks, unseen_looks = (spread(looks(infos, config.data), pictures) for infos in (seen, unseen))
     if not seen_looks and not unseen_looks:
         raise DataError(
@@ -153,7 +158,7 @@ def measure(
         )
     names = tuple(dict.fromkeys(look.view for look in (*seen_looks, *unseen_looks)))
     partners = _partners(unseen)
-    with evaluating(policy), _progress(console) as bar:
+    with evaluating(policy), progress_bar(console) as bar:
         task = bar.add_task("held-out views", total=len(seen_looks) + len(unseen_looks))
         average = mean_pictures(store, seen, config.data, {look.view for look in unseen_looks})
         seen_scores: list[ViewScore] = []
@@ -195,6 +200,33 @@ def measure(
         pixels_objects=sum(error.pixels for error in objects),
         views=names,
     )
+
+
+def feature_source(policy: Policy, config: Config, store: Store, console: Console) -> TrueFeatures | None:
+    """The features that the policy's field was trained to render, at the pixels that training would keep.
+
+    They come from the store's cache where it has them, else from the teacher. None where no features are learned.
+
+    Raises:
+        ConfigError: the policy has no field.
+        DataError: a cache is damaged.
+    """
+    learned = trained_field(policy).config.loss.feature > 0
+    if not learned or config.data.views.teacher.name == "none":
+        return None
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    source = FeatureSource(store, config.data, next(policy.parameters()).device, say)
+
+    def features(info: EpisodeInfo, frame: int, name: str, view: View) -> KnownFeatures:
+        pixel = kept_pixels(view.rgb, config.data.views.pixels)
+        known = np.zeros(view.depth_m.shape, np.bool_)
+        known[pixel[:, 1], pixel[:, 0]] = True
+        return KnownFeatures(known, source(info, frame, name, view, pixel).astype(np.float32))
+
+    return features
 
 
 def looks(infos: Sequence[EpisodeInfo], config: DataConfig) -> list[Look]:
@@ -274,7 +306,7 @@ class EncodedScene:
         """How well a view is rendered."""
         view, counted = self.views[name], self.counted(name)
         rendered = render_counted(trained_field(self.policy), self.volume, view.camera, counted)
-        feature = None if true_features is None else true_features(view, self.info.labels)
+        feature = None if true_features is None else true_features(self.info, self.frame, name, view)
         return score_view(rendered, view, counted, feature)
 
     def objects(self, name: str) -> ColourError:
@@ -347,7 +379,8 @@ def _same_moment(info: EpisodeInfo, frame: int, partner: EpisodeInfo, config: Da
     return others[round(share * (len(others) - 1))]
 
 
-def _progress(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """A bar that says what is done and how long it takes yet."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"))
     return Progress(*columns, TimeRemainingColumn(), console=console)
 
@@ -371,8 +404,8 @@ def _spread_of(scores: Sequence[ViewScore]) -> float | None:
 
 
 def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _mm(value_m: float | None) -> str:
-    return "-" if value_m is None else f"{1000 * value_m:.1f}"
+    return "" if value_m is None else f"{1000 * value_m:.1f}"

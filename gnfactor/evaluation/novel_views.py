@@ -43,6 +43,20 @@ class ColourError:
 
 
 @dataclass(frozen=True, eq=False)
+class KnownFeatures:
+    """What a field should render as features of a view, at the pixels where that is known."""
+
+    known: Bool[np.ndarray, "height width"]
+    feature: Float[np.ndarray, "pixels features"]
+    """Of those pixels, in reading order."""
+
+    def filled(self) -> Float[np.ndarray, "height width features"]:
+        """A feature for every pixel, for people to look at: the known one before it in reading order."""
+        before = np.maximum(np.cumsum(self.known.ravel()) - 1, 0)
+        return self.feature[before].reshape(*self.known.shape, -1)
+
+
+@dataclass(frozen=True, eq=False)
 class ViewScore:
     """One rendered view against the true one."""
 
@@ -51,7 +65,7 @@ class ViewScore:
     depth_error_m: Float[np.ndarray, "pixels"]
     """Of each pixel that counts, along the optical axis, without sign."""
     cosine: float | None = None
-    """Mean cosine between rendered and true features; None where none are compared."""
+    """Mean cosine between rendered and true features, after the teacher's projection; None where none are known."""
 
 
 def pooled(errors: Sequence[ColourError]) -> ColourError | None:
@@ -130,7 +144,7 @@ def score_view(
     rendered: Picture,
     view: View,
     counted: Bool[np.ndarray, "height width"],
-    feature: Float[np.ndarray, "height width features"] | None = None,
+    feature: KnownFeatures | None = None,
 ) -> ViewScore:
     """A rendered view against the true one.
 
@@ -138,7 +152,7 @@ def score_view(
         rendered: the pixels that count, in reading order, on the CPU.
         view: what the camera saw.
         counted: which pixels those are; at least one.
-        feature: the true features, if they are to be compared.
+        feature: the true features, if they are to be compared where they are known.
     """
     colour = np.zeros(view.rgb.shape, np.float32)
     colour[counted] = rendered.colour.numpy()
@@ -147,7 +161,7 @@ def score_view(
         colour=colour_error(colour, view.rgb, counted),
         ssim=structural_similarity(colour, view.rgb, counted),
         depth_error_m=difference,
-        cosine=None if feature is None else _cosine(rendered.feature.numpy(), feature[counted]),
+        cosine=None if feature is None else _cosine(rendered.feature.numpy(), feature, counted),
     )
 
 
@@ -162,11 +176,17 @@ def colour_error(
 def structural_similarity(
     colour: Float[np.ndarray, "height width 3"], rgb: np.ndarray, counted: Bool[np.ndarray, "height width"]
 ) -> float:
-    """SSIM (Wang et al., IEEE TIP 2004, eq. 13) of a picture (0 to 1) with one in 8 bits, over some pixels.
+    """Mean over colours and the pixels that count, of which there is at least one, of `similarity_map`."""
+    return float(similarity_map(colour, rgb, counted)[:, torch.from_numpy(counted)].mean())
 
-    Its 11x11 Gaussian windows stand at every pixel that counts and weigh nothing but pixels that count, so that what
-    lies outside is not compared; the mean over windows and colours. Where all pixels count and windows lie wholly in
-    the picture it is the usual SSIM.
+
+def similarity_map(
+    colour: Float[np.ndarray, "height width 3"], rgb: np.ndarray, counted: Bool[np.ndarray, "height width"]
+) -> Float[Tensor, "3 height width"]:
+    """SSIM (Wang et al., IEEE TIP 2004, eq. 13) of a picture (0 to 1) with one in 8 bits, in a window at each pixel.
+
+    The 11x11 Gaussian windows weigh nothing but pixels that count, so that what lies outside is not compared; where all
+    pixels of a window count it is the usual SSIM.
     """
     weight = torch.from_numpy(counted).double()[None, None]
     found, true = (
@@ -184,7 +204,7 @@ def structural_similarity(
     similarity = (2 * mean_found * mean_true + _STABLE_MEAN) * (2 * together + _STABLE_SPREAD)
     similarity /= mean_found.square() + mean_true.square() + _STABLE_MEAN
     similarity /= spread_found + spread_true + _STABLE_SPREAD
-    return float(similarity[:, 0][:, torch.from_numpy(counted)].mean())
+    return similarity[:, 0]
 
 
 def _blurred(values: Float[Tensor, "channels 1 height width"]) -> Float[Tensor, "channels 1 height width"]:
@@ -196,9 +216,13 @@ def _blurred(values: Float[Tensor, "channels 1 height width"]) -> Float[Tensor, 
     return F.conv2d(along_rows, bell[None, None, :, None], padding=(_WINDOW // 2, 0))
 
 
-def _cosine(found: Float[np.ndarray, "pixels features"], true: Float[np.ndarray, "pixels features"]) -> float:
-    similarity = F.cosine_similarity(torch.from_numpy(found).double(), torch.from_numpy(true).double(), -1)
-    return float(similarity.mean())
+def _cosine(
+    rendered: Float[np.ndarray, "pixels features"], true: KnownFeatures, counted: Bool[np.ndarray, "height width"]
+) -> float | None:
+    """Mean cosine over the pixels that count and whose features are known; None where there are none."""
+    found = torch.from_numpy(rendered[true.known[counted]]).double()
+    expected = torch.from_numpy(true.feature[counted[true.known]]).double()
+    return float(F.cosine_similarity(found, expected, -1).mean()) if len(found) else None
 
 
 def _camera_tensors(camera: Camera, device: torch.device) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]]:
