@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -243,15 +242,16 @@ def _sample(store: Store, config: DataConfig, teacher: Teacher) -> Iterator[NDAr
         for name in names
     ]
     drawn = np.random.default_rng(0).choice(len(pictures), min(_SAMPLE_PICTURES, len(pictures)), replace=False)
-    by_episode = [
-        (episodes[place], list(own))
-        for place, own in groupby((pictures[at] for at in np.sort(drawn)), lambda one: one[0])
-    ]
-    for info, chosen in track(by_episode, "principal components", disable=len(drawn) < _SAMPLE_PICTURES):
-        frames = {frame: [name for _, at, name in chosen if at == frame] for _, frame, _ in chosen}
-        for own in read_views(store, info, frames).values():
+    chosen: dict[int, dict[int, list[str]]] = {}
+    for at in np.sort(drawn).tolist():
+        place, frame, name = pictures[at]
+        chosen.setdefault(place, {}).setdefault(frame, []).append(name)
+    few = len(drawn) < _SAMPLE_PICTURES
+    for place, names in track(list(chosen.items()), "principal components", disable=few):
+        for own in read_views(store, episodes[place], names).values():
             for view in own.values():
-                yield features_of(teacher, view, kept_pixels(view.rgb, _SAMPLE_PIXELS), info.labels)
+                labels = episodes[place].labels
+                yield features_of(teacher, view, kept_pixels(view.rgb, _SAMPLE_PIXELS), labels)
 
 
 def _episodes(store: Store, config: DataConfig) -> list[EpisodeInfo]:
