@@ -230,7 +230,7 @@ def load_split(
     learned = [(info, pairs, views) for info, pairs in zip(training, own, strict=True)]
     jobs = [*learned, *((info, pairs, None) for info, pairs in zip(validation, held_out, strict=True))]
     moments = [
-        _read(store, info, pairs, cameras, targets, features)
+        _read(store, info, pairs, cameras, box, targets, features)
         for info, pairs, targets in track(jobs, "reading demonstrations", disable=not progress)
     ]
     _refuse_keyframes_outside(store, moments[: len(training)], box)
@@ -335,6 +335,7 @@ def _read(
     info: EpisodeInfo,
     pairs: Sequence[Pair],
     cameras: Sequence[str],
+    box: Box,
     views: ViewsConfig | None,
     features: FeaturesOf | None,
 ) -> Moments:
@@ -344,7 +345,7 @@ def _read(
         info=info,
         observations={frame: _without_labels(seen) for frame, seen in zip(frames, part.observations, strict=True)},
         ignore_collisions=dict(zip(frames, part.ignore_collisions, strict=True)),
-        targets={} if views is None else read_targets(store, info, start_frames(pairs), views, features),
+        targets={} if views is None else read_targets(store, info, start_frames(pairs), views, box, features),
     )
 
 

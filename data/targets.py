@@ -23,9 +23,11 @@ from rich.console import Console
 from data.arrays import depth_from_units, units_from_depth
 from data.episode import EpisodeInfo
 from data.store import Store
+from gnfactor.actions import Box
 from gnfactor.batch import ViewPixels
 from gnfactor.config import ViewsConfig
 from gnfactor.errors import ConfigError
+from gnfactor.evaluation.novel_views import workspace_pixels
 from gnfactor.scene import Camera, View
 
 FeaturesOf = Callable[[EpisodeInfo, int, str, View, NDArray[np.uint16]], NDArray[Any]]
@@ -33,8 +35,8 @@ FeaturesOf = Callable[[EpisodeInfo, int, str, View, NDArray[np.uint16]], NDArray
 FEATURE_DTYPES = {"fp16": np.float16, "fp32": np.float32}
 """How features may be kept."""
 
-_BYTES_PER_PIXEL = 9
-"""Column, row and depth in 2 bytes each, colour in 3."""
+_BYTES_PER_PIXEL = 10
+"""Column, row and depth in 2 bytes each, colour in 3, and one for where the surface is."""
 _MUCH_MEMORY = 1e9
 """Bytes from which on it is said how many there are."""
 
@@ -50,6 +52,8 @@ class KeptPixels:
     """(pixels, 3)"""
     depth_units: NDArray[np.uint16]
     """(pixels,) of 0.1 mm along the optical axis; 0 = no reading."""
+    inside: NDArray[np.bool_]
+    """(pixels,): the measured surface lies in the policy's box."""
     feature: NDArray[Any] | None = None
     """(pixels, channels); None where none are distilled."""
 
@@ -86,9 +90,17 @@ def draw_rays(views: Mapping[str, KeptPixels], config: ViewsConfig, seed: int) -
     draws = np.random.default_rng(seed)
     names = list(views)
     chosen = [views[names[place]] for place in draws.choice(len(names), config.per_step, replace=False)]
-    return tuple(
-        view.at(draws.choice(len(view.pixel), config.rays, replace=config.rays > len(view.pixel))) for view in chosen
-    )
+    return tuple(view.at(_draw_pixels(view.inside, config, draws)) for view in chosen)
+
+
+def _draw_pixels(inside: NDArray[np.bool_], config: ViewsConfig, draws: np.random.Generator) -> NDArray[np.int64]:
+    """Positions of the pixels drawn of a view."""
+    surface, rest = np.flatnonzero(inside), np.flatnonzero(~inside)
+    if config.surface_share is None or not len(surface) or not len(rest):
+        return draws.choice(len(inside), config.rays, replace=config.rays > len(inside))
+    count = round(config.surface_share * config.rays)
+    parts = ((surface, count), (rest, config.rays - count))
+    return np.concatenate([draws.choice(some, number, replace=number > len(some)) for some, number in parts])
 
 
 def views_of_frame(info: EpisodeInfo, frame: int, config: ViewsConfig) -> tuple[str, ...]:
@@ -101,9 +113,16 @@ def views_of_frame(info: EpisodeInfo, frame: int, config: ViewsConfig) -> tuple[
 
 
 def read_targets(
-    store: Store, info: EpisodeInfo, frames: Sequence[int], config: ViewsConfig, features: FeaturesOf | None = None
+    store: Store,
+    info: EpisodeInfo,
+    frames: Sequence[int],
+    config: ViewsConfig,
+    box: Box,
+    features: FeaturesOf | None = None,
 ) -> dict[int, dict[str, KeptPixels]]:
     """Pixels of an episode's views, by frame and name, with their features if a source of them is given.
+
+    `box` is what the policy's voxels cover.
 
     Raises:
         DataError: the episode is damaged.
@@ -117,7 +136,8 @@ def read_targets(
             feature = None if features is None else features(info, frame, name, view, pixel)
             u, v = pixel.T
             depth = units_from_depth(view.depth_m[v, u])
-            kept[frame][name] = KeptPixels(view.camera, pixel, view.rgb[v, u], depth, feature)
+            inside = workspace_pixels(view, box)[v, u]
+            kept[frame][name] = KeptPixels(view.camera, pixel, view.rgb[v, u], depth, inside, feature)
     return kept
 
 

@@ -43,6 +43,9 @@ class ViewsConfig:
     """Views drawn for each sample of a batch."""
     rays: int = 512
     """Pixels drawn of each of them."""
+    surface_share: float | None = None
+    """Share of the pixels drawn whose measured surface lies in the policy's box, where there is most to learn; null:
+    any pixel is as likely, as published."""
     pixels: int | None = 2048
     """Pixels of each picture that are kept in memory, drawn once by the picture's own bytes; null: all."""
     measured: int = 60
@@ -66,6 +69,8 @@ class ViewsConfig:
         for name in ("per_step", "rays", "channels"):
             _at_least(f"data.views.{name}", getattr(self, name), 1)
         _at_least("data.views.measured", self.measured, 0)
+        if self.surface_share is not None and not 0 <= self.surface_share <= 1:
+            raise ConfigError(f"data.views.surface_share is {self.surface_share}; 0 to 1 is expected, or null")
         if self.count is not None:
             _at_least("data.views.count", self.count, self.per_step)
         if self.pixels is not None and self.pixels < self.rays:

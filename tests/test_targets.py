@@ -67,10 +67,24 @@ def made_up_targets(views: int, pixels: int) -> dict[str, KeptPixels]:
             np.stack((rows, np.full(pixels, k)), -1).astype(np.uint16),
             np.zeros((pixels, 3), np.uint8),
             rows.astype(np.uint16),
+            rows % 3 == 0,
             rows[:, None].astype(np.float16),
         )
         for k in range(views)
     }
+
+
+@given(st.integers(4, 60), st.integers(1, 30), st.floats(0, 1), st.integers(0, 2**63 - 1))
+def test_a_share_of_the_pixels_drawn_shows_the_workspace(pixels: int, rays: int, share: float, seed: int) -> None:
+    (view,) = draw_rays(made_up_targets(1, pixels), ViewsConfig(rays=rays, surface_share=share), seed)
+    assert len(view.pixel) == rays
+    assert np.count_nonzero(view.pixel[:, 0] % 3 == 0) == round(share * rays)
+
+
+def test_a_view_that_shows_only_the_workspace_gives_all_its_pixels_from_there() -> None:
+    target = replace(made_up_targets(1, 9)["rig0"], inside=np.ones(9, np.bool_))
+    (view,) = draw_rays({"rig0": target}, ViewsConfig(rays=9, surface_share=0.5), 0)
+    assert sorted(view.pixel[:, 0]) == list(range(9))
 
 
 @given(st.integers(1, 5), st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**63 - 1), st.data())
@@ -89,6 +103,16 @@ def test_a_draw_is_a_function_of_its_seed_and_repeats_nothing(
         np.testing.assert_allclose(view.depth_m, view.pixel[:, 0] * 1e-4, atol=1e-7)
         assert view.feature is not None
         np.testing.assert_array_equal(view.feature[:, 0], view.pixel[:, 0])
+
+
+@given(st.integers(1, 30), st.integers(1, 60), st.floats(0, 1), st.integers(0, 2**63 - 1))
+def test_so_many_of_the_pixels_drawn_show_a_surface_in_the_box(pixels: int, rays: int, share: float, seed: int) -> None:
+    config = ViewsConfig(rays=rays, pixels=None, surface_share=share)
+    (drawn,) = draw_rays(made_up_targets(1, pixels), config, seed)
+    inside = drawn.pixel[:, 0] % 3 == 0
+    assert len(inside) == rays
+    if pixels > 1:  # with only one kind of pixel there is no choice
+        assert inside.sum() == round(share * rays)
 
 
 def test_every_view_and_pixel_is_drawn_in_the_end() -> None:
@@ -201,7 +225,8 @@ def test_memory_is_what_was_said(store: Store) -> None:
     infos = [moments.info for moments in split.training.moments]
     frames = [sorted(moments.targets) for moments in split.training.moments]
     kept = [view for moments in split.training.moments for own in moments.targets.values() for view in own.values()]
-    real = sum(view.pixel.nbytes + view.rgb.nbytes + view.depth_units.nbytes for view in kept)
+    arrays_of = [(view.pixel, view.rgb, view.depth_units, view.inside) for view in kept]
+    real = sum(array.nbytes for own in arrays_of for array in own)
     assert memory_bytes(infos, frames, FEW) == real
 
 

@@ -203,7 +203,7 @@ def make_trainer(config: Config, console: Console, from_step: int) -> Trainer:
         plugins=[FolderCheckpointIO(config)],
         callbacks=[
             Losses(train.log_every),
-            Validation(train.validate_every, console),
+            *([] if config.policy.head is None else [Validation(train.validate_every, console)]),
             Checkpoints(run_dir, train.checkpoint_every, train.keep),
             TrainingProgress(console, train.steps),
         ],
