@@ -2,6 +2,7 @@
 #   docker build --target train -t gnfactor .            training and the built-in world
 #   docker build --target rlbench -t gnfactor-rlbench .  the same with CoppeliaSim, PyRep, RLBench and pytorch3d
 #   docker run --gpus all --rm -it -v "$PWD/runs:/work/runs" gnfactor make demo
+# Weights of foundation models are in neither; mount those you have: -v "$HOME/.cache/huggingface:/root/.cache/huggingface"
 # Versions of Python packages stand in pyproject.toml; those of what is not on PyPI stand here.
 
 FROM nvidia/cuda:13.0.1-base-ubuntu24.04 AS train

@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("gnfactor", *(f"gnfactor.{name}" for name in GROUND)),
     (
         *("gnfactor.voxels", "gnfactor.cells", "gnfactor.encoder", "gnfactor.head", "gnfactor.language"),
+        "gnfactor.field.*",
         *(
             "gnfactor.proprioception",
             "gnfactor.augment",
@@ -141,7 +142,18 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         visit(name, ())
 
 
-EXTRAS = {"lightning", "zarr", "mujoco", "scipy", "matplotlib", "cv2", "tensorboard", "open_clip", "diffusers"}
+EXTRAS = {
+    "lightning",
+    "zarr",
+    "mujoco",
+    "scipy",
+    "matplotlib",
+    "cv2",
+    "tensorboard",
+    "open_clip",
+    "diffusers",
+    "transformers",
+}
 """Packages that a robot's computer, with the plain wheel installed, has not."""
 
 

@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "sim,train,dev"
+EXTRAS = "sim,train,diffusion,dev"
 
 
 def main() -> int:

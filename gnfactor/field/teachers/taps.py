@@ -28,15 +28,15 @@ def tapped(model: nn.Module, taps: Sequence[Tap], forward: Callable[[], Any]) ->
     """What the taps see first when `forward` runs the model, which is cut off as soon as each has seen something."""
     seen: dict[Tap, Tensor] = {}
 
-    def keep(tap: Tap, value: Tensor | tuple[Tensor, ...]) -> None:
+    def keep(tap: Tap, value: Tensor | tuple[Any, ...]) -> None:
         seen.setdefault(tap, value[0] if isinstance(value, tuple) else value)
         if len(seen) == len(set(taps)):
             raise _SeenError
 
-    def see_input(tap: Tap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def see_input(tap: Tap) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         return lambda _module, inputs: keep(tap, inputs)
 
-    def see_output(tap: Tap) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+    def see_output(tap: Tap) -> Callable[[nn.Module, object, Tensor | tuple[Any, ...]], None]:
         return lambda _module, _inputs, output: keep(tap, output)
 
     with ExitStack() as hooks:
