@@ -1,4 +1,5 @@
 # make demo  : set up, collect demonstrations, train a policy, evaluate it, leave runs/demo
+# make field : set up, collect scenes seen from all around, train the neural feature field alone, leave runs/field_only
 # make test  : set up and run every test
 # make env   : only set up (.venv)          make check : linters and type checker
 PYTHON ?= python3
@@ -7,7 +8,7 @@ RUN := $(VENV)/bin/python
 RLBENCH_DIR ?= ../shared/rlbench
 DEMO_TASKS := open_drawer,push_buttons,slide_block_to_color_target
 
-.PHONY: env test check demo rlbench-check clean
+.PHONY: env test check demo field rlbench-check clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -32,9 +33,15 @@ demo: env
 
 runs/demo/report.json: configs/quickstart.yaml
 	$(RUN) -m data.collect data/stores/demo --tasks $(DEMO_TASKS) --episodes 120 --seed 0 --workers 2 \
-		--cameras front,left_shoulder,right_shoulder
+		--cameras front,left_shoulder,right_shoulder --rig arc:10
 	$(RUN) train.py configs/quickstart.yaml resume=true
 	$(RUN) eval.py runs/demo run_dir=runs/demo
+
+# The neural feature field alone: collect 40 scenes with a rig of 25 views, train, measure on held-out views.
+field: env
+	$(RUN) -m data.collect data/stores/field --tasks open_drawer,push_buttons --episodes 20 --seed 0 --workers 2 \
+		--cameras front,left_shoulder,right_shoulder --rig arc:25
+	$(RUN) train.py configs/field_only.yaml resume=true
 
 # Real RLBench demonstrations: train on the first four episodes, compare with the mean keyframe on the fifth.
 rlbench-check: env
