@@ -143,6 +143,9 @@ def test_a_hostile_pickle_fails_its_episode(raw: Path, tmp_path: Path, capsys: p
         (["raw", "out", "--tasks", "fly"], "no episode of ['fly']"),
         (["raw", "out", "--cameras", "frnt"], "RLBench has no camera ['frnt']"),
         (["raw", "out", "--keyframes", "guess"], "invalid choice: 'guess'"),
+        (["raw", "out", "--views", "many"], "invalid choice: 'many'"),
+        (["raw", "out", "--views-every", "0"], "every 0th frame cannot be kept; give a number of at least 1"),
+        (["raw", "out", "--views-far", "0"], "depth cannot be packed between 0.01 m and 0.0 m; give near < far"),
         (["raw"], "the following arguments are required: out"),
     ],
 )
