@@ -36,6 +36,7 @@ from data.novel_views import (
 from data.store import Store
 from data.targets import views_of_frame
 from gnfactor.checkpoint import FOLDER, LoadedPolicy, load_policy
+from gnfactor.config import DataConfig
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.evaluation.novel_views import render_camera, trained_field
 from gnfactor.evaluation.orbit import nearest, orbit
@@ -45,6 +46,7 @@ from gnfactor.evaluation.view_drawing import (
     FeatureColours,
     colour_bytes,
     contact_sheet,
+    draw_strip,
     fit_colours_to,
     fit_depth_range,
     rendered_depth,
@@ -52,6 +54,7 @@ from gnfactor.evaluation.view_drawing import (
     sheet_rows,
     write_png,
 )
+from gnfactor.model import Policy
 from gnfactor.scene import View
 from gnfactor.video import Picture, caption, side_by_side, write_video
 
@@ -91,14 +94,13 @@ def choose_episode(store: Store, name: str | None, loaded: LoadedPolicy) -> Epis
     return episodes[chosen]
 
 
-def choose_frame(info: EpisodeInfo, frame: int | None, loaded: LoadedPolicy) -> int:
+def choose_frame(info: EpisodeInfo, frame: int | None, config: DataConfig) -> int:
     """A frame that has views to compare with; the first that training starts from unless one is asked for.
 
     Raises:
         ConfigError: the frame asked for is not in the episode.
         DataError: there are no views to compare with.
     """
-    config = loaded.config.data
     if frame is not None and not 0 <= frame < info.frames:
         raise ConfigError(f"--frame is {frame}; '{info.name}' has frames 0 to {info.frames - 1}")
     viewed = [number for number in range(info.frames) if measured_views(info, number, config)]
@@ -175,6 +177,19 @@ def view_scene(
     return measure(policy, config, store, seen, unseen, console, _PICTURES)
 
 
+def draw_scene_strip(policy: Policy, config: DataConfig, store: Store, info: EpisodeInfo, path: Path) -> None:
+    """A small PNG of held-out views at an episode's first frame: true and rendered colour, rendered depth.
+
+    Raises:
+        GNFactorError: the policy has no field, the episode does not fit it, or the file cannot be written.
+    """
+    frame = choose_frame(info, None, config)
+    names = _evenly(measured_views(info, frame, config), _COLUMNS)
+    with evaluating(policy):
+        scene = read_scene(policy, store, info, frame, names)
+        draw_strip(trained_field(policy), scene.volume, scene.views, path)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 2 wrong use or damaged files."""
     parser = Parser(prog="python -m data.view", description=__doc__.splitlines()[0] if __doc__ else None)
@@ -194,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = load_policy(cast("Path", given.checkpoint), given.select)
         trained_field(loaded.policy)
         info = choose_episode(store, given.episode, loaded)
-        frame = choose_frame(info, given.frame, loaded)
+        frame = choose_frame(info, given.frame, loaded.config.data)
         out = cast("Path | None", given.out) or _default_folder(loaded.path, info, frame)
         report = view_scene(loaded, store, info, frame, given.views, out, console)
         Console().print(report.table())

@@ -166,6 +166,11 @@ def test_only_measured_surfaces_in_the_box_count() -> None:
     assert counted[1:].all()
 
 
+def test_a_camera_in_the_box_counts_no_pixel_without_a_reading() -> None:
+    view = flat_view(depth_m=0.0)
+    assert not workspace_pixels(view, Box((-1.0, -1.0, -1.0), (3.0, 3.0, 3.0))).any()
+
+
 def test_a_score_by_hand() -> None:
     view = flat_view()
     counted = np.zeros((4, 4), np.bool_)
@@ -264,6 +269,7 @@ def test_the_report_counts_what_it_measured_and_leaves_the_policy_as_it_was(stor
         *("depth_error_m", "depth_error_seen_m", "ssim_seen", "ssim_unseen"),
     ):
         assert isinstance(figures[key], float), key
+    assert figures["psnr_objects_wrong_volume"] != figures["psnr_objects"]
     assert figures["feature_cosine"] is None
     assert report.table().row_count == 7  # all but the features
     assert report == measure(policy, config, store, seen, unseen, quiet(), pictures=5)

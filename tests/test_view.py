@@ -15,11 +15,11 @@ from synthetic import make_store
 from test_novel_views import tiny, tiny_policy
 
 from data.store import Store
-from data.view import main
+from data.view import draw_scene_strip, main
 from gnfactor.checkpoint import CheckpointInfo, TrainedOn, checkpoint_path, write_checkpoint
-from gnfactor.evaluation.novel_views import KnownFeatures, scene_volume, trained_field
+from gnfactor.evaluation.novel_views import KnownFeatures
 from gnfactor.evaluation.orbit import heading, middle_camera, nearest, orbit, swung
-from gnfactor.evaluation.view_drawing import DepthRange, contact_sheet, draw_strip, fit_feature_colours
+from gnfactor.evaluation.view_drawing import DepthRange, contact_sheet, fit_feature_colours
 from gnfactor.scene import Camera
 
 # The way around
@@ -214,9 +214,9 @@ def test_a_strip_of_one_scene_is_a_picture(field_run: tuple[Path, Path], tmp_pat
     store = Store.open(path)
     policy = tiny_policy(tiny(tmp_path))
     info = store.episodes()[0]
-    part = store.read(info.name, [0], ["front"], ["rig0", "rig2"])
-    volume = scene_volume(policy, part.observations[0], info.instructions[0])
-    draw_strip(trained_field(policy), volume, part.target_views[0], tmp_path / "new" / "strip.png")
+    draw_scene_strip(
+        policy, tiny(tmp_path, "data.views.held_out=[rig0,rig2]").data, store, info, tmp_path / "new" / "strip.png"
+    )
     with Image.open(tmp_path / "new" / "strip.png") as strip:
         assert strip.size == (2 * 160 + 18, 3 * 160 + 18)
 
