@@ -15,9 +15,11 @@ from data.features import FeatureSource
 from data.module import DemonstrationModule
 from data.novel_views import measure
 from data.store import Store
+from data.view import draw_scene_strip
 from gnfactor.checkpoint import TrainedOn, check_continuable, read_info
 from gnfactor.config import Config, to_yaml
 from gnfactor.errors import CheckpointError, ConfigError
+from gnfactor.evaluation.publish import VIEWS_NAME
 from gnfactor.model import Policy
 from gnfactor.training.learner import Learner
 from gnfactor.training.trainer import is_first_process, make_trainer, resume_point
@@ -81,6 +83,8 @@ def _look_at_field(learner: Learner, config: Config, store: Store, split: Split,
     seen, unseen = ([moments.info for moments in part.moments] for part in (split.training, split.validation))
     with learner.acting() as policy:
         report = measure(policy, config, store, seen, unseen, console, config.data.views.measured)
+        shown = next(iter([*unseen, *seen]))
+        draw_scene_strip(policy, config.data, store, shown, Path(config.run_dir) / VIEWS_NAME)
     console.print(report.table())
     write_file(Path(config.run_dir) / FIELD_METRICS, json.dumps(report.figures(), indent=1) + "\n")
 

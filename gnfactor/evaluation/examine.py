@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from gnfactor.errors import ConfigError, DataError, MissingExtraError
 from gnfactor.evaluation.curves import plot_training
 from gnfactor.evaluation.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
 from gnfactor.evaluation.explain import explain
-from gnfactor.evaluation.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, print_report, write_report
+from gnfactor.evaluation.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, VIEWS_NAME, print_report, write_report
 from gnfactor.evaluation.report import Report, Subject
 
 
@@ -47,7 +48,7 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
     draw = partial(explain, loaded.policy)
     report = evaluate(agent, eyes, config, subject, folder, str(agent.device), console, explain=draw)
     curves = _curves(chosen, folder, console)
-    write_report(report, folder, curves)
+    write_report(report, folder, curves, _novel_views(chosen, folder))
     print_report(report, console)
     console.print(f"{folder / TEXT_NAME} and {JSON_NAME} written", highlight=False)
     return report
@@ -84,3 +85,13 @@ def _curves(checkpoint: Path, folder: Path, console: Console) -> str | None:
         console.print(f"no picture of the training: {error}", highlight=False)
         return None
     return CURVES_NAME
+
+
+def _novel_views(checkpoint: Path, folder: Path) -> str | None:
+    """Bring the picture that the training of a field left into the report's folder."""
+    picture = checkpoint.parent.parent / VIEWS_NAME
+    if not picture.is_file():
+        return None
+    if not (folder / VIEWS_NAME).exists():
+        shutil.copyfile(picture, folder / VIEWS_NAME)
+    return VIEWS_NAME

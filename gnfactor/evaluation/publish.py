@@ -15,6 +15,8 @@ from gnfactor.evaluation.controls import CONTROL_TITLES
 from gnfactor.evaluation.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Interval, Report, Score
 
 JSON_NAME, TEXT_NAME, CURVES_NAME = "report.json", "report.md", "training.png"
+VIEWS_NAME = "novel_views.png"
+"""Held-out views as they are and as a policy's field renders them; training leaves it in the run folder."""
 _HEADINGS = ("task", "successes", "rate", "95% interval", "actions")
 _ENDINGS = {
     "success": "success",
@@ -25,17 +27,18 @@ _ENDINGS = {
 _REASONS = 8
 
 
-def write_report(report: Report, folder: Path, curves: str | None = None) -> None:
+def write_report(report: Report, folder: Path, curves: str | None = None, views: str | None = None) -> None:
     """Leave report.json and report.md in `folder`, which is made.
 
     Args:
         report: what was found.
         folder: where to.
         curves: path of a picture of the training, relative to the folder, to show in report.md.
+        views: the same of a picture of novel views.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / JSON_NAME, json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
-    _replace(folder / TEXT_NAME, markdown(report, curves))
+    _replace(folder / TEXT_NAME, markdown(report, curves, views))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -60,7 +63,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"{repeated} episodes were repeated since the environment's process had died", style="yellow")
 
 
-def markdown(report: Report, curves: str | None = None) -> str:
+def markdown(report: Report, curves: str | None = None, views: str | None = None) -> str:
     """The whole report as a page of Markdown."""
     parts = [
         "# Evaluation\n",
@@ -76,6 +79,11 @@ def markdown(report: Report, curves: str | None = None) -> str:
         parts += ["## Videos\n", _list(f"[{v.task}: {_word(v.success)}]({v.path})" for v in report.videos)]
     if report.explained:
         parts += ["## Decisions\n", _decisions(report)]
+    if views is not None:
+        parts += [
+            "## Novel views\n",
+            f"![views that were never learned from, true and rendered by the field]({views})\n",
+        ]
     if curves is not None:
         parts += ["## Training\n", f"![losses and errors during training]({curves})\n"]
     return "\n".join(parts)
