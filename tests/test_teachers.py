@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -247,8 +248,13 @@ def config_of(models: Path, name: str, **options: Any) -> TeacherConfig:
     return replace(TeacherConfig(name=name, weights=str(models / name), image_size=SIDE.get(name)), **options)
 
 
+kept = lru_cache(lambda config: build_teacher(config, CPU))
+"""Teachers of weights that stay as they are."""
+
+
 def built(models: Path, name: str, **options: Any) -> Teacher:
-    teacher = build_teacher(config_of(models, name, **options), CPU)
+    config = config_of(models, name, **options)
+    teacher = build_teacher(config, CPU) if {"weights", "unet_weights"} & options.keys() else kept(config)
     assert isinstance(teacher, Teacher)
     return teacher
 
