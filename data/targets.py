@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -36,9 +37,16 @@ FEATURE_DTYPES = {"fp16": np.float16, "fp32": np.float32}
 """How features may be kept."""
 
 _BYTES_PER_PIXEL = 10
-"""Column, row and depth in 2 bytes each, colour in 3, and one for where the surface is."""
+"""Column, row and depth in 2 bytes each, colour in 3, and one for what kind of place it is."""
 _MUCH_MEMORY = 1e9
 """Bytes from which on it is said how many there are."""
+ELSEWHERE, PLAIN, DETAIL = range(3)
+"""What a pixel shows: nothing measured in the box; a surface like its neighbours; a surface where colours change."""
+_CONTRAST = 0.1
+"""Of full scale: by how much a channel differs within the 3 x 3 pixels around one that shows detail."""
+
+_Parts = list[tuple[NDArray[np.int64], float]]
+"""Disjoint sets of positions, and the share of all draws that falls on each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +60,8 @@ class KeptPixels:
     """(pixels, 3)"""
     depth_units: NDArray[np.uint16]
     """(pixels,) of 0.1 mm along the optical axis; 0 = no reading."""
-    inside: NDArray[np.bool_]
-    """(pixels,): the measured surface lies in the policy's box."""
+    kind: NDArray[np.uint8]
+    """(pixels,): `ELSEWHERE`, or a surface in the policy's box, `PLAIN` or with `DETAIL` around it."""
     feature: NDArray[Any] | None = None
     """(pixels, channels); None where none are distilled."""
 
@@ -90,17 +98,36 @@ def draw_rays(views: Mapping[str, KeptPixels], config: ViewsConfig, seed: int) -
     draws = np.random.default_rng(seed)
     names = list(views)
     chosen = [views[names[place]] for place in draws.choice(len(names), config.per_step, replace=False)]
-    return tuple(view.at(_draw_pixels(view.inside, config, draws)) for view in chosen)
+    return tuple(view.at(_draw_pixels(view.kind, config, draws)) for view in chosen)
 
 
-def _draw_pixels(inside: NDArray[np.bool_], config: ViewsConfig, draws: np.random.Generator) -> NDArray[np.int64]:
+def _draw_pixels(kind: NDArray[np.uint8], config: ViewsConfig, draws: np.random.Generator) -> NDArray[np.int64]:
     """Positions of the pixels drawn of a view."""
-    surface, rest = np.flatnonzero(inside), np.flatnonzero(~inside)
-    if config.surface_share is None or not len(surface) or not len(rest):
-        return draws.choice(len(inside), config.rays, replace=config.rays > len(inside))
-    count = round(config.surface_share * config.rays)
-    parts = ((surface, count), (rest, config.rays - count))
-    return np.concatenate([draws.choice(some, number, replace=number > len(some)) for some, number in parts])
+    elsewhere, plain, detail = ([(np.flatnonzero(kind == one), 1.0)] for one in (ELSEWHERE, PLAIN, DETAIL))
+    parts = _mixed(_mixed(detail, plain, config.detail_share), elsewhere, config.surface_share)
+    ends = np.cumsum([share for _, share in parts]) * config.rays
+    counts = np.diff(np.round(ends).astype(int), prepend=0)
+    picks = zip(parts, counts, strict=True)
+    return np.concatenate([draws.choice(some, count, replace=count > len(some)) for (some, _), count in picks])
+
+
+def _mixed(first: _Parts, second: _Parts, share: float | None) -> _Parts:
+    """Parts of which the first get this share; None, or where one of them has no positions: all alike."""
+    one, other = ([(some, part) for some, part in parts if len(some)] for parts in (first, second))
+    if share is None:
+        every = [some for some, _ in (*one, *other)]
+        return [(np.sort(np.concatenate(every)), 1.0)] if every else []
+    if not one or not other:
+        return one or other
+    return [*((some, part * share) for some, part in one), *((some, part * (1 - share)) for some, part in other)]
+
+
+def kinds_of_pixels(view: View, box: Box) -> NDArray[np.uint8]:
+    """What each pixel (height, width) of a view shows: `ELSEWHERE`, `PLAIN` or `DETAIL`."""
+    picture = torch.from_numpy(view.rgb).permute(2, 0, 1).float() / 255
+    around = torch.nn.functional.max_pool2d(torch.cat((picture, -picture)), 3, 1, 1)
+    varied = (around[:3] + around[3:]).amax(0).numpy() > _CONTRAST
+    return np.where(workspace_pixels(view, box), np.where(varied, DETAIL, PLAIN), ELSEWHERE).astype(np.uint8)
 
 
 def views_of_frame(info: EpisodeInfo, frame: int, config: ViewsConfig) -> tuple[str, ...]:
@@ -136,8 +163,8 @@ def read_targets(
             feature = None if features is None else features(info, frame, name, view, pixel)
             u, v = pixel.T
             depth = units_from_depth(view.depth_m[v, u])
-            inside = workspace_pixels(view, box)[v, u]
-            kept[frame][name] = KeptPixels(view.camera, pixel, view.rgb[v, u], depth, inside, feature)
+            kind = kinds_of_pixels(view, box)[v, u]
+            kept[frame][name] = KeptPixels(view.camera, pixel, view.rgb[v, u], depth, kind, feature)
     return kept
 
 

@@ -163,7 +163,7 @@ def stack_views(scenes: Sequence[Sequence[View]]) -> Views:
     depth_m = np.stack([[view.depth_m for view in views] for views in scenes]).astype(np.float32)
     return Views(
         rgb=torch.from_numpy(rgb).permute(0, 1, 4, 2, 3).contiguous(),
-        depth_m=torch.from_numpy(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0)),
+        depth_m=_readings(depth_m),
         intrinsics=_float([[view.camera.intrinsics for view in views] for views in scenes]),
         world_from_camera=_float([[view.camera.world_from_camera for view in views] for views in scenes]),
     )
@@ -200,7 +200,7 @@ def stack_rays(scenes: Sequence[Sequence[ViewPixels]]) -> RayTargets | None:
         intrinsics=_float([[view.camera.intrinsics for view in views] for views in scenes]),
         world_from_camera=_float([[view.camera.world_from_camera for view in views] for views in scenes]),
         rgb=torch.from_numpy(np.array([[view.rgb for view in views] for views in scenes])),
-        depth_m=_float([[view.depth_m for view in views] for views in scenes]),
+        depth_m=_readings(np.asarray([[view.depth_m for view in views] for views in scenes], np.float32)),
         feature=_float(features) if distilled else None,
     )
 
@@ -213,6 +213,11 @@ def to_device(value: T, device: torch.device | str) -> T:
         moved: dict[str, Any] = {field.name: to_device(getattr(value, field.name), device) for field in fields(value)}
         return cast("T", replace(value, **moved))
     return value
+
+
+def _readings(depth_m: np.ndarray) -> Tensor:
+    """Depth with 0, no reading, for what is not a number."""
+    return torch.from_numpy(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def _float(values: object) -> Tensor:

@@ -46,6 +46,9 @@ class ViewsConfig:
     surface_share: float | None = None
     """Share of the pixels drawn whose measured surface lies in the policy's box, where there is most to learn; null:
     any pixel is as likely, as published."""
+    detail_share: float | None = None
+    """Share of those that shows a place where the picture's colours change: edges, texture, small things. Null: any
+    surface is as likely, so that most rays see a large plain table."""
     pixels: int | None = 2048
     """Pixels of each picture that are kept in memory, drawn once by the picture's own bytes; null: all."""
     measured: int = 60
@@ -69,8 +72,12 @@ class ViewsConfig:
         for name in ("per_step", "rays", "channels"):
             _at_least(f"data.views.{name}", getattr(self, name), 1)
         _at_least("data.views.measured", self.measured, 0)
-        if self.surface_share is not None and not 0 <= self.surface_share <= 1:
-            raise ConfigError(f"data.views.surface_share is {self.surface_share}; 0 to 1 is expected, or null")
+        for name in ("surface_share", "detail_share"):
+            share: float | None = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise ConfigError(f"data.views.{name} is {share}; 0 to 1 is expected, or null")
+        if self.detail_share is not None and self.surface_share is None:
+            raise ConfigError("data.views.detail_share is a share of data.views.surface_share; set that one, too")
         if self.count is not None:
             _at_least("data.views.count", self.count, self.per_step)
         if self.pixels is not None and self.pixels < self.rays:

@@ -119,6 +119,9 @@ class Policy(nn.Module):
         """Named loss terms of a batch; "total" is their sum.
 
         `generator` draws the field's samples along the rays; without one they are evenly spaced.
+
+        Raises:
+            ConfigError: there is nothing to compare: no action head, and no pixels that the field could learn from.
         """
         encoded = self.encode(batch.inputs)
         terms: dict[str, Tensor] = {}
@@ -126,6 +129,8 @@ class Policy(nn.Module):
             terms |= self.head.loss(encoded, batch.targets)
         if self.field is not None and batch.rays is not None:
             terms |= self.field.loss(encoded.volume, batch.rays, generator)
+        if not terms:
+            raise ConfigError("this policy is a field alone (policy.head=null), but the batch has no pixels to render")
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
     def act(self, inputs: Inputs) -> list[Action]:

@@ -167,6 +167,15 @@ def test_the_total_weight_scales_all_of_the_fields_terms_and_none_of_the_heads(b
     assert_equal(after, before, HEAD)
 
 
+def test_the_coarse_passs_weight_adds_its_errors_to_the_fine_ones(base: list[str]) -> None:
+    none, half, whole = (losses(made(base, f"policy.field.loss.coarse={weight}")) for weight in (0.0, 0.5, 1.0))
+    for name in FIELD_TERMS:
+        assert none[name] < half[name] < whole[name]
+        torch.testing.assert_close(half[name], (none[name] + whole[name]) / 2)
+    assert_equal(none, whole, HEAD)
+    assert_equal(losses(made(base)), whole, FIELD_TERMS)  # what is published
+
+
 def asked(policy: Policy) -> list[Tensor]:
     """Where the field's network was asked, (batch, rays, samples, 3) each time."""
     positions: list[Tensor] = []

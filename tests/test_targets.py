@@ -12,12 +12,22 @@ from hypothesis.extra import numpy as arrays
 from data.dataset import Draw, Split, TaskUniformBatches, load_split
 from data.episode import CameraInfo, EpisodeInfo
 from data.store import Store
-from data.targets import KeptPixels, draw_rays, kept_pixels, memory_bytes, views_of_frame
+from data.targets import (
+    DETAIL,
+    ELSEWHERE,
+    PLAIN,
+    KeptPixels,
+    draw_rays,
+    kept_pixels,
+    kinds_of_pixels,
+    memory_bytes,
+    views_of_frame,
+)
 from gnfactor.actions import Box
 from gnfactor.batch import ViewPixels, collate
 from gnfactor.config import DataConfig, ViewsConfig
 from gnfactor.errors import ConfigError
-from gnfactor.scene import Camera
+from gnfactor.scene import Camera, View
 from tests.synthetic import SIZE, make_demonstration, make_store
 
 BOX = Box((-0.3, -0.5, 0.6), (0.7, 0.5, 1.6))
@@ -67,22 +77,48 @@ def made_up_targets(views: int, pixels: int) -> dict[str, KeptPixels]:
             np.stack((rows, np.full(pixels, k)), -1).astype(np.uint16),
             np.zeros((pixels, 3), np.uint8),
             rows.astype(np.uint16),
-            rows % 3 == 0,
+            np.asarray([DETAIL, ELSEWHERE, PLAIN, ELSEWHERE, ELSEWHERE, ELSEWHERE], np.uint8)[rows % 6],
             rows[:, None].astype(np.float16),
         )
         for k in range(views)
     }
 
 
+def on_surface(pixel: np.ndarray) -> np.ndarray:
+    return (pixel[:, 0] % 6 == 0) | (pixel[:, 0] % 6 == 2)
+
+
 @given(st.integers(4, 60), st.integers(1, 30), st.floats(0, 1), st.integers(0, 2**63 - 1))
 def test_a_share_of_the_pixels_drawn_shows_the_workspace(pixels: int, rays: int, share: float, seed: int) -> None:
     (view,) = draw_rays(made_up_targets(1, pixels), ViewsConfig(rays=rays, surface_share=share), seed)
     assert len(view.pixel) == rays
-    assert np.count_nonzero(view.pixel[:, 0] % 3 == 0) == round(share * rays)
+    assert np.count_nonzero(on_surface(view.pixel)) == round(share * rays)
+
+
+@given(st.integers(4, 60), st.integers(1, 30), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**63 - 1))
+def test_a_share_of_those_shows_detail(pixels: int, rays: int, surface: float, detail: float, seed: int) -> None:
+    config = ViewsConfig(rays=rays, surface_share=surface, detail_share=detail)
+    (view,) = draw_rays(made_up_targets(1, pixels), config, seed)
+    assert abs(np.count_nonzero(on_surface(view.pixel)) - surface * rays) <= 0.5 + 1e-9
+    assert abs(np.count_nonzero(view.pixel[:, 0] % 6 == 0) - surface * detail * rays) <= 0.5 + 1e-9
+
+
+def test_detail_is_where_colours_change_on_a_surface_in_the_box() -> None:
+    rgb, depth = np.full((9, 12, 3), 90, np.uint8), np.ones((9, 12), np.float32)
+    rgb[:, 6:, 1] = 200  # an edge between columns 5 and 6
+    depth[:3] = 0.0  # no reading
+    depth[8] = 9.0  # far behind the box
+    intrinsics = np.asarray([[12.0, 0, 5.5], [0, 12.0, 4.0], [0, 0, 1]])
+    view = View(Camera(intrinsics, np.eye(4), 12, 9), rgb, depth)
+    kind = kinds_of_pixels(view, Box((-1.0, -1.0, 0.5), (1.0, 1.0, 1.5)))
+    expected = np.full((9, 12), PLAIN)
+    expected[:, 5:7] = DETAIL
+    expected[[0, 1, 2, 8]] = ELSEWHERE
+    np.testing.assert_array_equal(kind, expected)
 
 
 def test_a_view_that_shows_only_the_workspace_gives_all_its_pixels_from_there() -> None:
-    target = replace(made_up_targets(1, 9)["rig0"], inside=np.ones(9, np.bool_))
+    target = replace(made_up_targets(1, 9)["rig0"], kind=np.full(9, PLAIN, np.uint8))
     (view,) = draw_rays({"rig0": target}, ViewsConfig(rays=9, surface_share=0.5), 0)
     assert sorted(view.pixel[:, 0]) == list(range(9))
 
@@ -109,7 +145,7 @@ def test_a_draw_is_a_function_of_its_seed_and_repeats_nothing(
 def test_so_many_of_the_pixels_drawn_show_a_surface_in_the_box(pixels: int, rays: int, share: float, seed: int) -> None:
     config = ViewsConfig(rays=rays, pixels=None, surface_share=share)
     (drawn,) = draw_rays(made_up_targets(1, pixels), config, seed)
-    inside = drawn.pixel[:, 0] % 3 == 0
+    inside = on_surface(drawn.pixel)
     assert len(inside) == rays
     if pixels > 1:  # with only one kind of pixel there is no choice
         assert inside.sum() == round(share * rays)
@@ -225,7 +261,7 @@ def test_memory_is_what_was_said(store: Store) -> None:
     infos = [moments.info for moments in split.training.moments]
     frames = [sorted(moments.targets) for moments in split.training.moments]
     kept = [view for moments in split.training.moments for own in moments.targets.values() for view in own.values()]
-    arrays_of = [(view.pixel, view.rgb, view.depth_units, view.inside) for view in kept]
+    arrays_of = [(view.pixel, view.rgb, view.depth_units, view.kind) for view in kept]
     real = sum(array.nbytes for own in arrays_of for array in own)
     assert memory_bytes(infos, frames, FEW) == real
 

@@ -39,6 +39,9 @@ class FieldLossConfig:
     """Lambda_feat in the paper."""
     depth: float = 0.0
     """Of the error of the expected distance (m) where depth was measured; not part of the publication."""
+    coarse: float = 1.0
+    """Of the coarse pass's errors beside the fine pass's, in every term. Both passes are one network here, and few
+    coarse samples cannot see a thin thing that is where it should be: less than 1 lets the fine pass decide."""
 
     def __post_init__(self) -> None:
         for name, weight in vars(self).items():
@@ -111,14 +114,16 @@ class NeuralField(nn.Module):
         terms: dict[str, Tensor] = {}
         if weights.colour:
             seen = targets.rgb.flatten(1, 2).float() / 255
-            terms["colour"] = _both(passes, lambda part: _mean((part.colour - seen).square().mean(-1), compared))
+            terms["colour"] = self._both(passes, lambda part: _mean((part.colour - seen).square().mean(-1), compared))
         if weights.feature:
             known = self._features_of(targets)
-            terms["feature"] = _both(passes, lambda part: _mean((part.feature - known).square().mean(-1), compared))
+            terms["feature"] = self._both(
+                passes, lambda part: _mean((part.feature - known).square().mean(-1), compared)
+            )
         if weights.depth:
             read = (surface_m > span.near_m) & span.crosses
             stop_m = torch.minimum(surface_m, span.far_m)
-            terms["depth"] = _both(passes, lambda part: _mean((part.distance_m - stop_m).abs(), read))
+            terms["depth"] = self._both(passes, lambda part: _mean((part.distance_m - stop_m).abs(), read))
         return {f"field/{name}": weights.total * getattr(weights, name) * term for name, term in terms.items()}
 
     def render(
@@ -182,6 +187,11 @@ class NeuralField(nn.Module):
             opacity=torch.cat([part.opacity for part in parts], 1)[0],
         )
 
+    def _both(self, passes: Passes, error: Callable[[Rendered], Tensor]) -> Float[Tensor, ""]:
+        """The error of the fine pass and, as much as is asked for, of the coarse one; added alike as published."""
+        weight = self.config.loss.coarse
+        return error(passes.fine) + weight * error(passes.coarse) if weight else error(passes.fine)
+
     def _compared(self, surface_m: Float[Tensor, "batch rays"], span: Span) -> Bool[Tensor, "batch rays"]:
         """Rays whose colour and feature the field answers for."""
         if self.config.background == "masked":
@@ -231,8 +241,3 @@ def _flat(rays: Rays) -> Rays:
 def _mean(error: Float[Tensor, "batch rays"], of: Bool[Tensor, "batch rays"]) -> Float[Tensor, ""]:
     """Mean over the rays that count; 0 where none does."""
     return torch.where(of, error, torch.zeros_like(error)).sum() / of.sum().clamp(min=1)
-
-
-def _both(passes: Passes, error: Callable[[Rendered], Tensor]) -> Float[Tensor, ""]:
-    """The error of the coarse and of the fine pass, added as published."""
-    return error(passes.coarse) + error(passes.fine)

@@ -5,6 +5,7 @@
 Measured are a training step (loss and gradients in the volume, its map and the network) at the published sizes, and
 pictures of 128 pixels a side, of which a few rows are rendered. Plain means: all 128 channels at every voxel, all 96
 samples of the second pass asked anew, 4096 points at a time. Both must give the same loss and the same picture.
+Also measured is looking up 28,000 points of volumes of several ranks, forward and backward, by both samplers.
 
 Times are medians; plain and fast take turns, so that other work on the machine falls on both. On a CPU the ratio is
 that of processor time, which other work changes less than the time on the clock; both are written down. The plain step
@@ -33,12 +34,12 @@ from gnfactor.batch import RayTargets
 from gnfactor.field.neural_field import FieldConfig, NeuralField
 from gnfactor.field.rays import Rays, Span
 from gnfactor.field.render import Field, FieldValues, Passes, render
-from perceiver.volume import Volume, sample
+from perceiver.volume import SAMPLERS, Volume, sample
 from tests.strategies import random_rays
 
 RESULTS = Path(__file__).parent / "results" / "field.json"
 BOX = Box((-0.3, -0.5, 0.6), (0.7, 0.5, 1.6))
-CHANNELS, RANK, POINTS_AT_ONCE, PICTURE = 128, 8, 4096, 128
+CHANNELS, RANK, POINTS_AT_ONCE, PICTURE, LOOKUPS = 128, 8, 4096, 128, 28_000
 
 
 class PlainField(NeuralField):
@@ -93,6 +94,7 @@ def main() -> None:
         "grid": arguments.grid,
         "step": measure_step(arguments.grid, arguments.rays, arguments.repeats, device),
         "picture": measure_picture(arguments.grid, arguments.rows, arguments.repeats, device),
+        "samplers": {rank: measure_samplers(rank, arguments.grid, arguments.repeats, device) for rank in (8, 16, 32)},
     }
     print(json.dumps(row, indent=1))
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -129,6 +131,21 @@ def measure_picture(grid: int, rows: int, repeats: int, device: torch.device) ->
 
     result = compared(fields, picture, len(pixel), repeats, device)
     return {**result, "rows": rows, "pictures_per_second": result["fast_rays_per_second"] / PICTURE**2}
+
+
+def measure_samplers(rank: int, grid: int, repeats: int, device: torch.device) -> dict[str, float]:
+    """Milliseconds of looking up points and of their gradient in the volume, by each sampler."""
+    torch.manual_seed(0)
+    features = torch.randn(1, rank, grid, grid, grid).to(device).requires_grad_()
+    position = torch.rand(1, LOOKUPS, 3).to(device)
+    seconds: dict[str, list[float]] = {method: [] for method in SAMPLERS}
+    for repeat in range(-1, 3 * repeats):
+        for method, times in seconds.items():
+            began = _now(device)
+            torch.autograd.grad(sample(Volume(features), position, method).square().sum(), features)
+            if repeat >= 0:
+                times.append(_now(device) - began)
+    return {f"{method}_ms": round(1000 * statistics.median(times), 2) for method, times in seconds.items()}
 
 
 def made(grid: int, device: torch.device) -> tuple[dict[str, NeuralField], Volume]:
