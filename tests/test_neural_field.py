@@ -79,7 +79,7 @@ def test_the_loss_is_what_the_paper_writes_down() -> None:
     field, scenes, targets_ = made(), volume(), targets()
     rays = rays_through(targets_.pixel, targets_.intrinsics, targets_.world_from_camera)
     flat = Rays(rays.origin.flatten(1, 2), rays.direction.flatten(1, 2), rays.cosine.flatten(1, 2))
-    passes = field.render(scenes, flat, clip_to_box(flat, BOX, neural_field.NEAREST_M))
+    passes = field.render(scenes, flat, clip_to_box(flat, BOX, neural_field.NEAREST_M), field.config.sampling)
     assert targets_.feature is not None
     colour, feature, depth = 0.0, 0.0, 0.0
     for one in (passes.coarse, passes.fine):
@@ -233,7 +233,7 @@ def test_a_picture_shows_what_each_of_its_pixels_rays_sees(monkeypatch: pytest.M
     picture = field.render_view(scene, camera, pose, 5, 4)
     for u, v in ((0, 0), (4, 0), (1, 3)):
         one = rays_through(torch.tensor([[[float(u), float(v)]]]), camera[None], pose[None])
-        alone = field.render(scene, one, clip_to_box(one, BOX, neural_field.NEAREST_M)).fine
+        alone = field.render(scene, one, clip_to_box(one, BOX, neural_field.NEAREST_M), field.config.sampling).fine
         torch.testing.assert_close(picture.colour[v, u], alone.colour[0, 0])
         torch.testing.assert_close(picture.feature[v, u], alone.feature[0, 0])
         torch.testing.assert_close(picture.opacity[v, u], alone.opacity[0, 0])

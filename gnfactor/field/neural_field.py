@@ -109,7 +109,7 @@ class NeuralField(nn.Module):
         span = clip_to_box(rays, self.box, NEAREST_M)
         surface_m = targets.depth_m.flatten(1) / rays.cosine
         measured_m = surface_m if self.config.sampling.guide == "measured" else None
-        passes = self.render(volume, rays, span, generator, measured_m)
+        passes = self.render(volume, rays, span, self.config.sampling, generator, measured_m)
         compared = self._compared(surface_m, span)
         terms: dict[str, Tensor] = {}
         if weights.colour:
@@ -131,11 +131,12 @@ class NeuralField(nn.Module):
         volume: Volume,
         rays: Rays,
         span: Span,
+        sampling: SamplingConfig,
         generator: torch.Generator | None = None,
         measured_m: Float[Tensor, "batch rays"] | None = None,
     ) -> Passes:
         """Rays (batch, rays) through each scene's volume; see `gnfactor.field.render.render`."""
-        return render(self.of(volume), rays, span, self.config.sampling, self._behind(rays), generator, measured_m)
+        return render(self.of(volume), rays, span, sampling, self._behind(rays), generator, measured_m)
 
     def of(self, volume: Volume) -> Field:
         """The field of these scenes: world points (batch, rays, samples, 3) -> values."""
@@ -178,7 +179,8 @@ class NeuralField(nn.Module):
         cosines: list[Tensor] = []
         for some in pixel[None].split(_RAYS_AT_ONCE, 1):
             rays = rays_through(some, intrinsics[None], world_from_camera[None])
-            parts.append(self.render(volume, rays, clip_to_box(rays, self.box, NEAREST_M)).fine)
+            span = clip_to_box(rays, self.box, NEAREST_M)
+            parts.append(self.render(volume, rays, span, self.config.sampling.of_pictures()).fine)
             cosines.append(rays.cosine)
         return Picture(
             colour=torch.cat([part.colour for part in parts], 1)[0],

@@ -6,7 +6,7 @@ samples that training needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -23,6 +23,9 @@ class SamplingConfig:
 
     coarse: int = 64
     """Stratified over the ray's part in the workspace."""
+    coarse_of_pictures: int | None = None
+    """So many instead where a picture is rendered: it has no measured depth to look about, and needs no gradient. Null:
+    as many as in training, as published."""
     importance: int = 16
     """Drawn from the coarse weights (NeRF, ECCV 2020, section 5.2)."""
     guided: int = 16
@@ -34,13 +37,19 @@ class SamplingConfig:
     """Standard deviation of guided samples along the ray."""
 
     def __post_init__(self) -> None:
-        if self.coarse < 2:
-            raise ConfigError(f"policy.field.sampling.coarse is {self.coarse}; at least 2 samples are expected")
+        for name in ("coarse", "coarse_of_pictures"):
+            count: int | None = getattr(self, name)
+            if count is not None and count < 2:
+                raise ConfigError(f"policy.field.sampling.{name} is {count}; at least 2 samples are expected")
         for name in ("importance", "guided"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"policy.field.sampling.{name} is {getattr(self, name)}; 0 or more is expected")
         if self.guided_std_m <= 0:
             raise ConfigError(f"policy.field.sampling.guided_std_m is {self.guided_std_m}; more than 0 m is expected")
+
+    def of_pictures(self) -> SamplingConfig:
+        """The same for rendering pictures."""
+        return self if self.coarse_of_pictures is None else replace(self, coarse=self.coarse_of_pictures)
 
 
 def stratified(span: Span, count: int, generator: torch.Generator | None) -> Float[Tensor, "*rays samples"]:

@@ -34,6 +34,7 @@ from gnfactor.batch import RayTargets
 from gnfactor.field.neural_field import FieldConfig, NeuralField
 from gnfactor.field.rays import Rays, Span
 from gnfactor.field.render import Field, FieldValues, Passes, render
+from gnfactor.field.sampling import SamplingConfig
 from perceiver.volume import SAMPLERS, Volume, sample
 from tests.strategies import random_rays
 
@@ -50,11 +51,11 @@ class PlainField(NeuralField):
         volume: Volume,
         rays: Rays,
         span: Span,
+        sampling: SamplingConfig,
         generator: torch.Generator | None = None,
         measured_m: Tensor | None = None,
     ) -> Passes:
         behind = self._behind(rays)
-        sampling = self.config.sampling
         return render(self.of(volume), rays, span, sampling, behind, generator, measured_m, method="reference")
 
     def of(self, volume: Volume) -> Field:
