@@ -256,3 +256,20 @@ def test_a_picture_shows_what_each_of_its_pixels_rays_sees(monkeypatch: pytest.M
 def test_nonsense_is_refused_by_name(changes: dict[str, float], key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         FieldLossConfig(**changes)
+
+
+def test_pictures_may_have_more_coarse_samples_than_training() -> None:
+    more = replace(SMALL, sampling=replace(SMALL.sampling, coarse_of_pictures=2 * SMALL.sampling.coarse))
+    field, scene, rays = made(more), volume(1), targets(1, 1)
+    counts: list[int] = []
+    handle = field.network.register_forward_pre_hook(lambda _, given: counts.append(given[0].shape[2]))
+    field.loss(scene, rays)
+    picture = field.render_view(scene, rays.intrinsics[0, 0], rays.world_from_camera[0, 0], 5, 4)
+    handle.remove()
+    second = SMALL.sampling.importance + SMALL.sampling.guided
+    assert counts == [SMALL.sampling.coarse, second, 2 * SMALL.sampling.coarse, second]
+    plain = made(replace(SMALL, sampling=replace(SMALL.sampling, coarse=2 * SMALL.sampling.coarse)))
+    plain.load_state_dict(field.state_dict())
+    torch.testing.assert_close(
+        picture.colour, plain.render_view(scene, rays.intrinsics[0, 0], rays.world_from_camera[0, 0], 5, 4).colour
+    )
