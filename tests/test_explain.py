@@ -37,7 +37,7 @@ from gnfactor.evaluation.explain import (
     surface_heat,
     viewpoint,
 )
-from gnfactor.evaluation.heat import Decision, decide, grad_cam, value_heat
+from gnfactor.evaluation.heat import Decision, decide, grad_cam, hires_cam, value_heat
 from gnfactor.evaluation.report import Report
 from gnfactor.geometry import project
 from gnfactor.model import Policy
@@ -91,6 +91,7 @@ def test_what_the_score_does_not_depend_on_is_cold() -> None:
     features = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
     elsewhere = torch.ones(1, requires_grad=True)
     assert torch.equal(grad_cam(elsewhere * 2, features), torch.zeros(1, 4, 4, 4))
+    assert torch.equal(hires_cam(elsewhere * 2, features), torch.zeros(1, 4, 4, 4))
 
 
 def test_grad_cam_worked_by_hand() -> None:
@@ -98,6 +99,17 @@ def test_grad_cam_worked_by_hand() -> None:
     score = 4 * features[0, 0, 0, 0, 0] - 2 * features[0, 1, 0, 0, 1]  # mean gradients 2 and -1
     heat = grad_cam(score[None], features)  # max(2 * 1 - 3, 0), max(2 * 4 - 1, 0), over 7
     assert heat.flatten().tolist() == [0, 1]
+    assert hires_cam(score[None], features).flatten().tolist() == [1, 0]  # max(4 * 1, 0), max(-2 * 1, 0), over 4
+
+
+@given(seeds)
+def test_heat_of_own_gradients_is_each_voxels_share_of_a_linear_score(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn((2, 3, 2, 3, 2), generator=generator).requires_grad_()
+    mix = torch.randn((2, 3, 2, 3, 2), generator=generator)
+    share = (features * mix).sum(1)
+    heat, positive = hires_cam(share.flatten(1).sum(1), features), share.detach().clamp(min=0)
+    torch.testing.assert_close(heat, positive / positive.amax((1, 2, 3), keepdim=True).clamp(min=1e-30))
 
 
 @given(seeds)
@@ -150,6 +162,7 @@ def test_a_decision_is_the_action_that_the_policy_takes() -> None:
     assert decision.voxel == np.unravel_index(decision.value.argmax(), decision.value.shape)
     assert decision.value.sum() == pytest.approx(1)
     assert 0 <= decision.grad_cam.min() <= decision.grad_cam.max() <= 1
+    assert 0 <= decision.hires_cam.min() <= decision.hires_cam.max() <= 1
     from gnfactor.agent import Agent
 
     (action,) = Agent(policy).act([start], ["push the square"])
@@ -257,7 +270,7 @@ def scene_of(occupied: Sequence[tuple[int, int, int]]) -> Decision:
     for number, voxel in enumerate(occupied, start=1):
         there[voxel], colour[voxel] = True, 40 * number
     nothing = np.zeros((4, 4, 4))
-    return Decision(BOX, nothing, nothing, colour, there, (0, 0, 0), np.zeros(3))
+    return Decision(BOX, nothing, nothing, nothing, colour, there, (0, 0, 0), np.zeros(3))
 
 
 def test_of_two_voxels_in_a_line_the_nearer_is_painted_last() -> None:

@@ -86,7 +86,7 @@ def explain(
     """Draw what `policy` makes of an observation as a PNG; folders on the way are made.
 
     Columns: each camera of the policy, and the voxels in 3D. Rows: what is there; the share of each voxel in the choice
-    (by its logarithm); Grad-CAM of the chosen voxel.
+    (by its logarithm); Grad-CAM of the chosen voxel; HiResCAM of it (by its logarithm).
 
     Args:
         policy: in evaluation mode.
@@ -104,8 +104,10 @@ def explain(
     decision = decide(policy, observation, instruction)
     views = {name: observation.views[name] for name in policy.config.cameras}
     markers = _markers(decision, target_m)
-    figure = _draw(_panels(decision, views), [*views, "voxels"], markers)
-    _explain_colours(figure, decision)
+    layers = _layers(decision)
+    rows = ["seen", *(layer.name for layer in layers)]
+    figure = _draw(_panels(decision, layers, views), rows, [*views, "voxels"], markers)
+    _explain_colours(figure, layers)
     _name_markers(figure, markers)
     figure.suptitle(_title(decision, instruction, target_m), fontsize="medium", parse_math=False)
     try:
@@ -284,28 +286,49 @@ def _title(decision: Decision, instruction: str, target_m: Float[np.ndarray, "3"
     return text
 
 
-def _panels(decision: Decision, views: Mapping[str, View]) -> list[tuple[Panel, Panel, Panel]]:
-    """What there is, the value and Grad-CAM, in each camera's picture and, at last, in 3D."""
-    value, attention, box = by_logarithm(decision.value), decision.grad_cam, decision.box
-    columns = [
-        (
-            Panel(view.rgb, view.camera),
-            Panel(blend(view.rgb, ray_heat(view, value, box)), view.camera),
-            Panel(blend(view.rgb, surface_heat(view, attention, box)), view.camera),
-        )
-        for view in views.values()
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One kind of heat, a row of the picture."""
+
+    name: str
+    scale: str
+    """What its colours mean."""
+    heat: Heat
+    """0 to 1, as it is coloured."""
+    range: tuple[float, float]
+    """What 0 and 1 stand for; by their logarithms where the first is above 0."""
+    floating: bool = False
+    """Also shown where nothing is: before the surface that a pixel sees, and in empty voxels."""
+
+    def over(self, view: View, box: Box) -> Panel:
+        """In a camera's picture."""
+        found = ray_heat(view, self.heat, box) if self.floating else surface_heat(view, self.heat, box)
+        return Panel(blend(view.rgb, found), view.camera)
+
+
+def _layers(decision: Decision) -> list[Layer]:
+    largest, least = float(decision.value.max()), 10.0**-_DECADES
+    shares = (largest * least, largest)
+    shown = decision.grad_cam[decision.occupied].any()
+    return [
+        Layer("value", "share of the choice", by_logarithm(decision.value), shares, floating=True),
+        Layer(f"Grad-CAM{'' if shown else ': none'}", "what speaks for it", decision.grad_cam, (0.0, 1.0)),
+        Layer("HiResCAM", "what speaks for it", by_logarithm(decision.hires_cam), (least, 1.0)),
     ]
+
+
+def _panels(decision: Decision, layers: Sequence[Layer], views: Mapping[str, View]) -> list[list[Panel]]:
+    """What there is, and the layers over it, in each camera's picture and, at last, in 3D."""
+    box = decision.box
+    columns = [[Panel(view.rgb, view.camera), *(layer.over(view, box) for layer in layers)] for view in views.values()]
     camera = viewpoint(box)
-    solids = (
-        solid(decision, None, camera),
-        solid(decision, value, camera, empty=True),
-        solid(decision, attention, camera),
-    )
-    seen, valued, attended = (Panel(picture, camera) for picture in solids)
-    return [*columns, (seen, valued, attended)]
+    solids = [solid(decision, layer.heat, camera, empty=layer.floating) for layer in layers]
+    return [*columns, [Panel(picture, camera) for picture in (solid(decision, None, camera), *solids)]]
 
 
-def _draw(columns: Sequence[Sequence[Panel]], names: Sequence[str], markers: Sequence[Marker]) -> Figure:
+def _draw(
+    columns: Sequence[Sequence[Panel]], row_names: Sequence[str], names: Sequence[str], markers: Sequence[Marker]
+) -> Figure:
     """The panels in one picture of which a pixel is a pixel: axes of their own would take most of the time."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 (only who draws needs it)
@@ -320,7 +343,7 @@ def _draw(columns: Sequence[Sequence[Panel]], names: Sequence[str], markers: Seq
     axes = figure.add_axes((*area, area[0] * width / left, area[1] * height / bottom))
     axes.imshow(mosaic, interpolation="nearest")
     axes.set_axis_off()
-    for index, name in enumerate(("seen", "value", "Grad-CAM")):
+    for index, name in enumerate(row_names):
         axes.text(-6, (index + 0.5) * _PANEL, name, rotation=90, ha="right", va="center")
     across = 0
     for name, column in zip(names, columns, strict=True):
@@ -342,20 +365,18 @@ def _point_out(axes: Axes, panel: Panel, marker: Marker, corner: tuple[int, int]
             )
 
 
-def _explain_colours(figure: Figure, decision: Decision) -> None:
+def _explain_colours(figure: Figure, layers: Sequence[Layer]) -> None:
     """A scale of colours at the end of each row with heat."""
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415
     from matplotlib.colors import ListedColormap, LogNorm, Normalize  # noqa: PLC0415
 
     colours = ListedColormap(heat_colours(np.linspace(0, 1, 256)) / 255)
-    largest = float(decision.value.max())
     area = figure.axes[0].get_position()
-    for row, norm, title in (
-        (1, LogNorm(largest * 10.0**-_DECADES, largest), "share of the choice"),
-        (0, Normalize(0, 1), "what speaks for it"),
-    ):
-        scale = figure.add_axes((area.x1 + 0.008, area.y0 + (row + 0.05) * area.height / 3, 0.01, area.height * 0.3))
-        figure.colorbar(ScalarMappable(norm, colours), cax=scale, label=title)
+    row_height = area.height / (1 + len(layers))
+    for row, layer in enumerate(reversed(layers)):
+        norm = LogNorm(*layer.range) if layer.range[0] > 0 else Normalize(*layer.range)
+        scale = figure.add_axes((area.x1 + 0.008, area.y0 + (row + 0.05) * row_height, 0.01, 0.9 * row_height))
+        figure.colorbar(ScalarMappable(norm, colours), cax=scale, label=layer.scale)
 
 
 def _name_markers(figure: Figure, markers: Sequence[Marker]) -> None:

@@ -1,9 +1,10 @@
 """What a policy makes of one scene, as heat over its voxels: where it wants to go, and what speaks for going there.
 
 The first is the softmax of the voxels' logits. The second is Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2) of the
-largest logit with respect to the encoder's volume, in three dimensions as GNFactor (CoRL 2023) shows it. Captum and
-pytorch-grad-cam have it too, but as hooks on modules that map tensors to tensors; a policy takes a scene, and the
-formula is four lines.
+largest logit with respect to the encoder's volume, in three dimensions as GNFactor (CoRL 2023) shows it. Beside it is
+HiResCAM (Draelos and Carin 2020, eq. 4), which does not average gradients over the volume: where a choice hangs on a
+few of many voxels, the average says little. Captum and pytorch-grad-cam have both, but as hooks on modules that map
+tensors to tensors; a policy takes a scene, and the formulas are a few lines.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Decision:
     """Softmax of the voxels' logits: sums to 1."""
     grad_cam: Float[np.ndarray, "x y z"]
     """What speaks for the chosen voxel, 0 to 1; 0 everywhere where nothing does."""
+    hires_cam: Float[np.ndarray, "x y z"]
+    """The same by gradients that were not averaged."""
     colour: UInt8[np.ndarray, "x y z 3"]
     """Mean colour of the points in each voxel; black where there are none."""
     occupied: Bool[np.ndarray, "x y z"]
@@ -61,7 +64,8 @@ def decide(policy: Policy, observation: Observation, instruction: str) -> Decisi
     with torch.enable_grad():
         encoded = _watched(encoded)
         logits = head.q_values(encoded).translation
-        attention = grad_cam(logits.flatten(1).amax(1), encoded.volume.features)
+        score, features = logits.flatten(1).amax(1), encoded.volume.features
+        averaged, local = grad_cam(score, features), hires_cam(score, features)
     logits = logits.detach()
     voxel = best_voxel(logits)
     colour, occupied = _seen_voxels(inputs, policy)
@@ -69,7 +73,8 @@ def decide(policy: Policy, observation: Observation, instruction: str) -> Decisi
     return Decision(
         box=config.grid.box,
         value=value_heat(logits)[0].cpu().numpy(),
-        grad_cam=attention[0].cpu().numpy(),
+        grad_cam=averaged[0].cpu().numpy(),
+        hires_cam=local[0].cpu().numpy(),
         colour=colour,
         occupied=occupied,
         voxel=(x, y, z),
@@ -111,10 +116,29 @@ def grad_cam(
     are also what rectified layers left, 0 for "nothing here", as the maps for which Grad-CAM was made; and they are all
     that there is, since the map adds no information.
     """
-    (gradient,) = torch.autograd.grad(score.sum(), features, materialize_grads=True)
-    weights = gradient.mean((2, 3, 4))
-    heat = torch.einsum("bc,bcxyz->bxyz", weights, features).detach().relu()
-    return heat / heat.amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
+    weights = _gradient(score, features).mean((2, 3, 4))
+    return _rectified(torch.einsum("bc,bcxyz->bxyz", weights, features.detach()))
+
+
+def hires_cam(
+    score: Float[Tensor, "batch"], features: Float[Tensor, "batch channels x y z"]
+) -> Float[Tensor, "batch x y z"]:
+    """What in `features` speaks for each scene's `score`, 0 to 1: each voxel by its own gradient.
+
+    A voxel's heat is the sum over its channels of gradient times feature where that is positive: the share of the score
+    that it brings, if the score is linear in the features.
+    """
+    return _rectified((_gradient(score, features) * features.detach()).sum(1))
+
+
+def _gradient(score: Tensor, features: Tensor) -> Tensor:
+    return torch.autograd.grad(score.sum(), features, materialize_grads=True, retain_graph=True)[0]
+
+
+def _rectified(heat: Float[Tensor, "batch x y z"]) -> Float[Tensor, "batch x y z"]:
+    """Its positive part over the largest value in a scene."""
+    positive = heat.relu()
+    return positive / positive.amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
 
 
 def _watched(encoded: Encoded) -> Encoded:

@@ -194,7 +194,10 @@ def _decisions(report: Report) -> str:
         "The first decision in the first scene of each task, in the policy's cameras and over its voxels. Rows: what "
     )
     text += "is seen; each voxel's share in the choice (softmax, by its logarithm), as far as no surface hides it; "
-    text += "Grad-CAM: what speaks for the chosen voxel, on the surfaces.\n\n"
+    text += (
+        "Grad-CAM: what speaks for the chosen voxel, on the surfaces, by gradients averaged over the volume; HiResCAM: "
+    )
+    text += "the same by each voxel's own gradient (by its logarithm).\n\n"
     return text + "\n".join(
         f"{e.task}: {e.instruction}\n\n![decision in {e.task}]({e.path})\n" for e in report.explained
     )
