@@ -156,12 +156,18 @@ def features_of(
 
 
 def pictures_of(info: EpisodeInfo, config: DataConfig) -> dict[int, tuple[str, ...]]:
-    """The views of an episode whose features are kept, by frame: those held out, too, and those named."""
+    """The views of an episode whose features are kept, by frame: those held out, too, and those named.
+
+    Recorded cameras that are held out are among them, since the field is measured on them.
+    """
     everything = replace(config.views, names=None, held_out=(), count=None)
+    measured = [name for name in info.cameras if name in config.views.held_out]
     pairs = training_pairs(info.frames, info.keyframes, config.start_every)
     return {
         frame: tuple(
-            dict.fromkeys((*views_of_frame(info, frame, everything), *views_of_frame(info, frame, config.views)))
+            dict.fromkeys(
+                (*views_of_frame(info, frame, everything), *views_of_frame(info, frame, config.views), *measured)
+            )
         )
         for frame in start_frames(pairs)
     }
@@ -355,6 +361,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parser.parse_intermixed_args(arguments)
         config = _settings(vars(given)).data
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        if given.device == "cuda" and automatic != "cuda":
+            raise ConfigError("--device is cuda, but torch finds no CUDA here; take --device cpu")
         device = torch.device(automatic if given.device == "auto" else given.device)
         cache = fill_cache(Store.open(cast("Path", given.store)), config, device, console)
         print(cache.folder)

@@ -95,6 +95,8 @@ class FieldReport:
     pixels_objects: int
     views: tuple[str, ...]
     """Names of the views that were looked through."""
+    held_out: bool
+    """Whether they were kept from training; else the field has learned from these views of the seen scenes."""
 
     def figures(self) -> dict[str, Any]:
         """All of it as plain values for JSON, which knows no infinity."""
@@ -105,7 +107,9 @@ class FieldReport:
 
     def table(self) -> Table:
         """The figures as a person reads them."""
-        table = Table(title="Held-out views", box=SIMPLE, title_justify="left")
+        table = Table(
+            title="Held-out views" if self.held_out else "Views learned from", box=SIMPLE, title_justify="left"
+        )
         for heading in ("", "seen scenes", "unseen scenes"):
             table.add_column(heading, justify="left" if not heading else "right")
         rows = {
@@ -159,7 +163,7 @@ def measure(
     names = tuple(dict.fromkeys(look.view for look in (*seen_looks, *unseen_looks)))
     partners = _partners(unseen)
     with evaluating(policy), progress_bar(console) as bar:
-        task = bar.add_task("held-out views", total=len(seen_looks) + len(unseen_looks))
+        task = bar.add_task("views", total=len(seen_looks) + len(unseen_looks))
         average = mean_pictures(store, seen, config.data, {look.view for look in unseen_looks})
         seen_scores: list[ViewScore] = []
         unseen_scores: list[ViewScore] = []
@@ -199,6 +203,7 @@ def measure(
         pixels_unseen=sum(score.colour.pixels for score in unseen_scores),
         pixels_objects=sum(error.pixels for error in objects),
         views=names,
+        held_out=bool(config.data.views.held_out),
     )
 
 

@@ -201,6 +201,12 @@ def refuse_unfit_views(
         ConfigError: a view is named that no episode has; a frame has fewer views than are drawn in a step, or fewer
             than are to be learned from although it has a rig.
     """
+    if config.count is not None and not any(info.target_frames for info in episodes):
+        raise ConfigError(
+            f"data.views.count is {config.count}, but no episode in {path} has views around its scenes, only the "
+            "recorded cameras; collect with --rig, convert with --views published, or set data.views.count=null to "
+            "learn from the recorded cameras"
+        )
     there = {name for info in episodes for name in (*info.cameras, *(view.name for view in info.target_views))}
     for key, names in (("names", config.names or ()), ("held_out", config.held_out)):
         absent = [name for name in names if name not in there]

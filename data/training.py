@@ -13,12 +13,12 @@ from data.dataset import Split, load_split
 from data.durable import write_file
 from data.features import FeatureSource
 from data.module import DemonstrationModule
-from data.novel_views import measure
+from data.novel_views import looks, measure
 from data.store import Store
 from data.view import draw_scene_strip
 from gnfactor.checkpoint import TrainedOn, check_continuable, read_info
 from gnfactor.config import Config, to_yaml
-from gnfactor.errors import CheckpointError, ConfigError
+from gnfactor.errors import CheckpointError, ConfigError, GNFactorError
 from gnfactor.evaluation.publish import VIEWS_NAME
 from gnfactor.model import Policy
 from gnfactor.training.learner import Learner
@@ -83,10 +83,13 @@ def _look_at_field(learner: Learner, config: Config, store: Store, split: Split,
     seen, unseen = ([moments.info for moments in part.moments] for part in (split.training, split.validation))
     with learner.acting() as policy:
         report = measure(policy, config, store, seen, unseen, console, config.data.views.measured)
-        shown = next(iter([*unseen, *seen]))
-        draw_scene_strip(policy, config.data, store, shown, Path(config.run_dir) / VIEWS_NAME)
-    console.print(report.table())
-    write_file(Path(config.run_dir) / FIELD_METRICS, json.dumps(report.figures(), indent=1) + "\n")
+        console.print(report.table())
+        write_file(Path(config.run_dir) / FIELD_METRICS, json.dumps(report.figures(), indent=1) + "\n")
+        try:
+            shown = next(info for info in (*unseen, *seen) if looks([info], config.data))
+            draw_scene_strip(policy, config.data, store, shown, Path(config.run_dir) / VIEWS_NAME)
+        except GNFactorError as error:
+            console.print(f"no picture of the views: {error}", highlight=False, markup=False)
 
 
 def _distils(config: Config) -> bool:

@@ -128,4 +128,21 @@ optim: {name: adamw, lr: 1e-2}
 data: {validation_episodes: 1}
 train: {steps: 6, batch_size: 2, log_every: 1, validate_every: 2, checkpoint_every: 2, accelerator: cpu}
 """
+TINY_FIELD = """\
+policy:
+  field:
+    network: {width: 8, blocks: 1, place_blocks: 1, features: 4}
+    sampling: {coarse: 4, importance: 2, guided: 2}
+    loss: {total: 1.0, feature: 0.5, depth: 0.5}
+data:
+  views:
+    held_out: [rig1]
+    rays: 6
+    pixels: 40
+    measured: 4
+    teacher: {name: segmentation, channels: 4}
+    projection: none
+    channels: 4
+"""
+"""On top of TINY: a field that learns from a store with a rig."""
 """Settings of a policy that trains in a blink."""

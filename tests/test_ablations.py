@@ -140,6 +140,18 @@ def test_a_weight_of_zero_takes_its_term_away(switch: str, silent: set[str], bas
     assert set(ROWS) - reached(policy) == silent
 
 
+@pytest.mark.parametrize(("switch", "silent"), [("colour", slice(0, 3)), ("feature", slice(3, None))])
+def test_a_term_that_is_off_teaches_the_learned_background_nothing(switch: str, silent: slice, base: list[str]) -> None:
+    policy = made(base, "policy.field.background=learned", f"policy.field.loss.{switch}=0")
+    losses(policy)
+    assert policy.field is not None
+    assert policy.field.background is not None
+    (*_, last) = (weight.grad for name, weight in policy.field.background.named_parameters() if name.endswith("weight"))
+    assert last is not None
+    assert not last[silent].any()
+    assert last.any()
+
+
 def test_with_depth_alone_only_density_is_learned(base: list[str]) -> None:
     policy = made(base, "policy.field.loss.colour=0", "policy.field.loss.feature=0")
     assert losses(policy).keys() == HEAD | {"field/depth", "total"}
@@ -191,6 +203,7 @@ def test_without_guided_samples_the_others_stay_where_they_are(base: list[str]) 
     assert [points.shape[-2] for points in without] == [6, 3]
     assert torch.equal(whole[0], without[0])
     assert torch.equal(whole[1][..., :3, :], without[1])
+    assert_equal(losses(made(base, "policy.field.sampling.guided=0")), losses(made(base)), HEAD)
 
 
 def test_without_any_further_samples_the_field_is_asked_once_and_the_head_stays(base: list[str]) -> None:

@@ -335,7 +335,7 @@ def test_the_command_estimates_fills_and_verifies(store: Store, capsys: pytest.C
     ("arguments", "words"),
     [
         (["--teacher", "none"], "name a teacher"),
-        (["--teacher", "dino"], "teacher 'dino' is unknown"),
+        (["--teacher", "dino"], "teacher.name is 'dino'"),
         (["--teacher", "dinov2", "--channels", "many"], "data.views.channels"),
         (["--teacher", "dinov2", "--channels", "99"], "only 12 channels"),
         (["--teacher", "dinov2", "data.tasks=[fly]"], "holds no episodes"),

@@ -21,7 +21,7 @@ from gnfactor.field.render import Background, FieldValues, render
 from gnfactor.field.sampling import SamplingConfig
 from gnfactor.geometry import inverse_pose, pose_from, rotation_from_euler, transform_points
 from perceiver.volume import Volume
-from tests.strategies import generators, random_batch, random_rays
+from tests.strategies import generators, looking_at, random_batch, random_rays
 
 BOX = Box((-0.3, -0.5, 0.6), (0.7, 0.5, 1.6))
 FEATURES, CHANNELS = 4, 6
@@ -125,6 +125,26 @@ def test_a_small_field_overfits_one_scene() -> None:
     error = field.loss(scene, seen)["field/colour"].item() / 2
     assert error < 0.1 * chequered.var(correction=0).item()
     assert field.loss(scene, seen)["field/depth"].item() / 2 < 0.05, "metres"
+
+
+def test_a_volume_and_a_camera_that_are_turned_together_show_the_same_picture() -> None:
+    """A quarter turn about the vertical moves voxels onto voxels, so that nothing is lost."""
+    around_axis = Box((-0.5, -0.5, 0.0), (0.5, 0.5, 1.0))
+    network = replace(SMALL.network, directions=False, density="softplus")
+    torch.manual_seed(0)
+    field = NeuralField(replace(SMALL, network=network), around_axis, CHANNELS)
+    torch.nn.init.normal_(field.network.blocks[0].second.weight, std=0.3)
+    torch.nn.init.zeros_(field.network.inward.weight)  # the place in the box is what does turn
+    voxels = torch.randn(1, CHANNELS, 6, 6, 6)
+    camera = torch.tensor([[20.0, 0.0, 7.5], [0.0, 20.0, 7.5], [0.0, 0.0, 1.0]])
+    pose = looking_at(torch.tensor([1.5, 0.4, 1.2]), torch.tensor([0.0, 0.1, 0.5]))
+    turn = torch.eye(4)
+    turn[:2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    still, unmoved = (field.render_view(Volume(voxels), camera, at, 16, 16) for at in (pose, turn @ pose))
+    turned = field.render_view(Volume(torch.rot90(voxels, 1, (2, 3))), camera, turn @ pose, 16, 16)
+    torch.testing.assert_close(turned.colour, still.colour, rtol=0, atol=1e-5)
+    torch.testing.assert_close(turned.depth_m, still.depth_m, rtol=0, atol=1e-5)
+    assert (unmoved.colour - still.colour).abs().max() > 0.05
 
 
 @settings(max_examples=10)

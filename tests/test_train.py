@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -8,13 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
 import train
 from gnfactor.checkpoint import checkpoints, load_policy, read_info
+from gnfactor.errors import DataError
 from gnfactor.training.run_log import read_metrics
-from tests.synthetic import TINY, make_store
+from tests.synthetic import TINY, TINY_FIELD, make_store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = 24
@@ -24,8 +27,9 @@ STEPS = 24
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store and a configuration file."""
     path = tmp_path_factory.mktemp("train")
-    make_store(path / "store", episodes=3)
+    make_store(path / "store", episodes=3, rig=3)
     (path / "tiny.yaml").write_text(TINY)
+    (path / "field.yaml").write_text(TINY_FIELD)
     return path
 
 
@@ -40,7 +44,8 @@ def one_thread() -> Iterator[None]:
 
 def arguments(folder: Path, run_dir: Path) -> list[str]:
     frequencies = ["train.validate_every=8", "train.checkpoint_every=4", f"train.steps={STEPS}"]
-    return [str(folder / "tiny.yaml"), f"data.store={folder / 'store'}", f"run_dir={run_dir}", *frequencies]
+    files = [str(folder / name) for name in ("tiny.yaml", "field.yaml")]
+    return [*files, f"data.store={folder / 'store'}", f"run_dir={run_dir}", *frequencies]
 
 
 def command(folder: Path, run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -77,12 +82,15 @@ def test_a_run_leaves_what_it_promises(whole_run: tuple[Path, str, str]) -> None
         "checkpoints",
         "config.yaml",
         "metrics.csv",
+        "metrics.json",
+        "novel_views.png",
         "tensorboard",
     ]
     assert [read_info(path).step for path in checkpoints(run_dir)][-3:] == [16, 20, 24]
     rows = read_metrics(run_dir)
     assert [int(row["step"]) for row in rows if "loss/total" in row] == list(range(1, STEPS + 1))
     assert [int(row["step"]) for row in rows if "validation/translation_m" in row] == [8, 16, 24]
+    assert all(float(rows[0][f"loss/field/{name}"]) > 0 for name in ("colour", "feature", "depth"))
     by_keyframe = {name for name in rows[-1] if "keyframe" in name and name.endswith("/translation_m")}
     assert by_keyframe == {f"validation/{task}/keyframe{n}/translation_m" for task in ("push", "lift") for n in (0, 1)}
     loaded = load_policy(run_dir)
@@ -90,6 +98,43 @@ def test_a_run_leaves_what_it_promises(whole_run: tuple[Path, str, str]) -> None
     assert set(loaded.info.instructions) == {"push the square", "please push it", "lift the square", "please lift it"}
     assert loaded.info.validation is not None
     assert load_policy(run_dir, "validation").info.step in (8, 16, 24)
+
+
+def test_a_run_with_a_field_ends_with_its_figures_on_held_out_views(whole_run: tuple[Path, str, str]) -> None:
+    run_dir, out, _ = whole_run
+    figures = json.loads((run_dir / "metrics.json").read_text())
+    assert figures["views"] == ["rig1"]
+    assert figures["held_out"] is True
+    assert 0 < figures["pictures_seen"] <= 4
+    for name in ("psnr_seen", "psnr_unseen", "psnr_unseen_mean_picture", "psnr_objects", "psnr_objects_wrong_volume"):
+        assert 0 < figures[name] < 60, name
+    assert figures["depth_error_m"] > 0
+    assert "Held-out views" in out
+    assert cv2.imread(str(run_dir / "novel_views.png")).std() > 1
+
+
+def test_figures_are_kept_when_no_picture_can_be_drawn(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr("data.training.draw_scene_strip", refuse)
+    assert train.main([*arguments(folder, tmp_path), "train.steps=1", "data.views.held_out=[]"]) == 0
+    assert "no picture of the views: the disk is full" in (out := capsys.readouterr().out)
+    assert "Views learned from" in out
+    assert json.loads((tmp_path / "metrics.json").read_text())["held_out"] is False
+
+
+def test_a_number_of_views_is_not_ignored_where_there_is_no_rig(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_store(tmp_path / "store", episodes=2)
+    for name, text in (("tiny.yaml", TINY), ("field.yaml", TINY_FIELD)):
+        (tmp_path / name).write_text(text)
+    given = [*arguments(tmp_path, tmp_path / "run"), "data.views.count=2", "data.views.held_out=[]"]
+    assert train.main(given) == 2
+    assert "only the recorded cameras; collect with --rig" in capsys.readouterr().err
 
 
 def test_a_normal_run_prints_progress_and_errors_and_no_warning(whole_run: tuple[Path, str, str]) -> None:

@@ -92,6 +92,6 @@ def _novel_views(checkpoint: Path, folder: Path) -> str | None:
     picture = checkpoint.parent.parent / VIEWS_NAME
     if not picture.is_file():
         return None
-    if not (folder / VIEWS_NAME).exists():
+    if picture.resolve() != (folder / VIEWS_NAME).resolve():
         shutil.copyfile(picture, folder / VIEWS_NAME)
     return VIEWS_NAME

@@ -82,7 +82,7 @@ def markdown(report: Report, curves: str | None = None, views: str | None = None
     if views is not None:
         parts += [
             "## Novel views\n",
-            f"![views that were never learned from, true and rendered by the field]({views})\n",
+            f"![a scene in other views, true and rendered by the field]({views})\n",
         ]
     if curves is not None:
         parts += ["## Training\n", f"![losses and errors during training]({curves})\n"]

@@ -43,6 +43,10 @@ class FieldNetworkConfig:
         for name, least in (("width", 1), ("blocks", 1), ("place_blocks", 1), ("frequencies", 0), ("features", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"policy.field.network.{name} is {getattr(self, name)}; at least {least} is expected")
+        if not 0 < self.lowest_frequency < float("inf"):
+            raise ConfigError(
+                f"policy.field.network.lowest_frequency is {self.lowest_frequency}; a finite number above 0 is expected"
+            )
         if self.place_blocks > self.blocks:
             raise ConfigError(
                 f"policy.field.network.place_blocks is {self.place_blocks}, more than blocks, {self.blocks}"

@@ -44,8 +44,10 @@ class SamplingConfig:
         for name in ("importance", "guided"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"policy.field.sampling.{name} is {getattr(self, name)}; 0 or more is expected")
-        if self.guided_std_m <= 0:
-            raise ConfigError(f"policy.field.sampling.guided_std_m is {self.guided_std_m}; more than 0 m is expected")
+        if not 0 < self.guided_std_m < float("inf"):
+            raise ConfigError(
+                f"policy.field.sampling.guided_std_m is {self.guided_std_m}; a finite length above 0 m is expected"
+            )
 
     def of_pictures(self) -> SamplingConfig:
         """The same for rendering pictures."""

@@ -51,9 +51,9 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         if self.name not in {"none", *TEACHERS}:
-            raise ConfigError(f"teacher '{self.name}' is unknown; known are {sorted({'none', *TEACHERS})}")
+            raise ConfigError(f"data.views.teacher.name is '{self.name}'; known are {sorted({'none', *TEACHERS})}")
         if self.dtype not in DTYPES:
-            raise ConfigError(f"teacher dtype '{self.dtype}' is unknown; known are {sorted(DTYPES)}")
+            raise ConfigError(f"data.views.teacher.dtype is '{self.dtype}'; known are {sorted(DTYPES)}")
         strange = [block for block in self.blocks if block not in BLOCKS]
         if strange or not self.blocks:
             raise ConfigError(f"teacher blocks {list(self.blocks)} must be at least one of {list(BLOCKS)}")
