@@ -117,6 +117,7 @@ def _sample_fast(
 
 
 _FEW_FEATURES = 8
-"""Up to so many features torch's own sampling is as fast on a CPU; from twice as many on its backward takes twice as
-long as ours, and the ratio grows (`python -m tests.benchmarks.field`)."""
+"""Up to so many features torch's own sampling, which works on the scenes of a batch at once, is as fast on a CPU where
+there are two or more; from twice as many on ours is at least twice as fast, and the ratio grows (`samplers` in the
+results of `python -m tests.benchmarks.field`, one scene)."""
 SAMPLERS = {"reference": _sample_reference, "fast": _sample_fast}
