@@ -24,6 +24,7 @@ from mujoco import mjtGeom
 from gnfactor.actions import ArmTarget
 from gnfactor.envs.tabletop.colors import Rgb
 from gnfactor.envs.tabletop.placement import Place, Pose, yaw_quaternion_wxyz
+from gnfactor.envs.tabletop.scene import GRASP_PREFIX
 from gnfactor.scene import TABLE_HEIGHT_M
 
 Layout = TypeVar("Layout")
@@ -126,4 +127,11 @@ def add_box(
         rgba=(*color, 1.0),
         contype=int(solid),
         conaffinity=int(solid),
+    )
+
+
+def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
+    """Whether the gripper holds something."""
+    return any(
+        data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq)
     )
