@@ -112,7 +112,8 @@ def test_the_stick_ends_square_behind_the_middle_of_the_cube_on_its_target(seed:
     for pose, centre, behind_m in ((poses[4], cube, 0.08), (poses[5], target, 0.04)):
         middle = (pose @ on_stick)[:2]
         along = -pose[:2, 0]
-        assert along @ ahead == pytest.approx(0, abs=1e-6)
+        # A right angle, and never with the hand on the cube's other side.
+        assert along[0] * ahead[1] - along[1] * ahead[0] == pytest.approx(1)
         # 85 mm along the stick from its middle.
         assert middle + 0.085 * along + behind_m * ahead == pytest.approx(centre, abs=1e-6)
 
