@@ -8,8 +8,10 @@ from typing import Any
 from gnfactor.envs.tabletop.tasks.base import Task
 from gnfactor.envs.tabletop.tasks.open_drawer import OpenDrawer
 from gnfactor.envs.tabletop.tasks.push_buttons import PushButtons
+from gnfactor.envs.tabletop.tasks.reach_and_drag import ReachAndDrag
 from gnfactor.envs.tabletop.tasks.slide_block_to_color_target import SlideBlockToColorTarget
+from gnfactor.envs.tabletop.tasks.turn_tap import TurnTap
 
 TASKS: MappingProxyType[str, Task[Any]] = MappingProxyType(
-    {task.name: task for task in (OpenDrawer(), PushButtons(), SlideBlockToColorTarget())}
+    {task.name: task for task in (OpenDrawer(), PushButtons(), ReachAndDrag(), SlideBlockToColorTarget(), TurnTap())}
 )

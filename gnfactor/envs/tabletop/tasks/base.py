@@ -23,10 +23,14 @@ from mujoco import mjtGeom
 
 from gnfactor.actions import ArmTarget
 from gnfactor.envs.tabletop.colors import Rgb
-from gnfactor.envs.tabletop.placement import Place, Pose, yaw_quaternion_wxyz
+from gnfactor.envs.tabletop.placement import Place, Pose, world_from_place, yaw_quaternion_wxyz
+from gnfactor.envs.tabletop.scene import GRASP_PREFIX, TABLE_GEOM
 from gnfactor.scene import TABLE_HEIGHT_M
 
 Layout = TypeVar("Layout")
+
+_TOUCHING_M = 0.001
+"""Something no higher than this above the table lies on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +131,17 @@ def add_box(
         contype=int(solid),
         conaffinity=int(solid),
     )
+
+
+def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
+    """Whether the gripper holds something."""
+    return any(data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq))
+
+
+def lies_on_square(model: mujoco.MjModel, data: mujoco.MjData, geom: str, square: Place, edge_m: float) -> bool:
+    """Whether a geom lies on the table with its centre over a square that is marked there."""
+    x, y, _, _ = np.linalg.solve(world_from_place(square), (*data.geom(geom).xpos, 1.0))
+    # Not by contacts: MuJoCo lists none for a block that has come to rest.
+    table, lying = int(model.geom(TABLE_GEOM).id), int(model.geom(geom).id)
+    above_m = mujoco.mj_geomDistance(model, data, table, lying, 2 * _TOUCHING_M, None)
+    return bool(max(abs(x), abs(y)) < edge_m / 2 and above_m < _TOUCHING_M)

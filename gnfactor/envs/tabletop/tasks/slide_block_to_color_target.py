@@ -19,8 +19,17 @@ from gnfactor.envs.tabletop.placement import (
     sample_place,
     world_from_place,
 )
-from gnfactor.envs.tabletop.scene import TABLE_GEOM
-from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, add_box, go, stand, touch
+from gnfactor.envs.tabletop.tasks.base import (
+    Goal,
+    Momentary,
+    Task,
+    Waypoint,
+    add_box,
+    go,
+    lies_on_square,
+    stand,
+    touch,
+)
 from gnfactor.scene import TABLE_HEIGHT_M
 
 TARGETS: dict[str, Rgb] = {
@@ -46,7 +55,6 @@ _PUSHER_M = {"along fingers": 0.015, "across fingers": 0.0105}
 """From the middle of the closed fingers to their pushing face."""
 _HEIGHT_M = 0.025
 """Of the finger tips above the table while pushing."""
-_TOUCHING_M = 0.001
 _BLOCK_RGB: Rgb = (0.93, 0.93, 0.90)
 
 
@@ -98,16 +106,8 @@ class SlideBlockToColorTarget(Task[Layout]):
         box.priority = 1  # or the rougher of two surfaces would count, and rubber fingers would pin the block down
 
     def goal(self, layout: Layout, model: mujoco.MjModel, data: mujoco.MjData) -> Goal:
-        target_from_world = np.linalg.inv(world_from_place(target_place(layout, layout.target)))
-        table, block = int(model.geom(TABLE_GEOM).id), int(model.geom(BLOCK).id)
-
-        def lies_on_target() -> bool:
-            x, y, _, _ = target_from_world @ (*data.geom_xpos[block], 1.0)
-            # Not by contacts: MuJoCo lists none for a block that has come to rest.
-            above_m = mujoco.mj_geomDistance(model, data, table, block, 2 * _TOUCHING_M, None)
-            return bool(max(abs(x), abs(y)) < TARGET_M / 2 and above_m < _TOUCHING_M)
-
-        return Momentary(lies_on_target)
+        target = target_place(layout, layout.target)
+        return Momentary(lambda: lies_on_square(model, data, BLOCK, target, TARGET_M))
 
     def waypoints(self, layout: Layout, data: mujoco.MjData) -> Iterator[Waypoint]:
         behind, there = _behind_and_there(layout, data.geom(BLOCK).xpos[:2].copy())
