@@ -9,7 +9,8 @@ from gnfactor.envs.tabletop.tasks.base import Task
 from gnfactor.envs.tabletop.tasks.open_drawer import OpenDrawer
 from gnfactor.envs.tabletop.tasks.push_buttons import PushButtons
 from gnfactor.envs.tabletop.tasks.slide_block_to_color_target import SlideBlockToColorTarget
+from gnfactor.envs.tabletop.tasks.sweep_to_dustpan_of_size import SweepToDustpanOfSize
 
 TASKS: MappingProxyType[str, Task[Any]] = MappingProxyType(
-    {task.name: task for task in (OpenDrawer(), PushButtons(), SlideBlockToColorTarget())}
+    {task.name: task for task in (OpenDrawer(), PushButtons(), SlideBlockToColorTarget(), SweepToDustpanOfSize())}
 )
