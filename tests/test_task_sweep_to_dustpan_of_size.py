@@ -81,7 +81,7 @@ def is_swept(layout: Sweeping, spots: np.ndarray, pan: int) -> bool:
 
 @functools.cache
 def many_layouts() -> list[Sweeping]:
-    return [sample(NAME, seed % 2, seed) for seed in range(150)]
+    return [sample(NAME, seed % 2, seed) for seed in range(80)]
 
 
 # What is asked for
@@ -219,7 +219,7 @@ def test_one_piece_may_lie_on_another() -> None:
 
 
 def test_the_way_of_another_scene_does_not_do_it(env: TabletopEnv) -> None:
-    """Over 100 pairs of scenes it did in 0; here are three."""
+    """Over 100 pairs of scenes it did in none; here are two."""
     for seed in (50, 51):
         env.reset(SeededScene(NAME, seed % 2, seed))
         targets = [waypoint.target for waypoint in TASK.waypoints(env.layout, env.data)]
