@@ -128,7 +128,7 @@ def test_either_dustpan_is_on_either_side() -> None:
         share = np.mean([layout.left == layout.size for layout in layouts if layout.size == variation])
         assert 0.3 < share < 0.7
     for far in (max, min):
-        assert abs(far(layout.place.yaw for layout in layouts)) > math.radians(170)
+        assert abs(far(layout.place.yaw for layout in layouts)) > math.radians(150)
 
 
 def test_things_are_spread_over_at_least_30_by_40_centimetres() -> None:
