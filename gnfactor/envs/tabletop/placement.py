@@ -107,3 +107,9 @@ def gripper_tilted(position_m: Float[np.ndarray, "3"], yaw: float, tilt: float) 
     pose[:3, :3] = yaw_rotation(yaw) @ np.column_stack((np.cross(aside, ahead), aside, ahead))
     pose[:3, 3] = position_m
     return pose
+
+
+def place_within(frame: Place, x_m: float, y_m: float, turn: float = 0.0) -> Place:
+    """The place that lies at (`x_m`, `y_m`) of another place's frame, turned by `turn` (rad) against it."""
+    x, y = (world_from_place(frame) @ (x_m, y_m, 0.0, 1.0))[:2]
+    return Place(float(x), float(y), frame.yaw + turn)
