@@ -6,10 +6,21 @@ from types import MappingProxyType
 from typing import Any
 
 from gnfactor.envs.tabletop.tasks.base import Task
+from gnfactor.envs.tabletop.tasks.meat_off_grill import MeatOffGrill
 from gnfactor.envs.tabletop.tasks.open_drawer import OpenDrawer
 from gnfactor.envs.tabletop.tasks.push_buttons import PushButtons
 from gnfactor.envs.tabletop.tasks.slide_block_to_color_target import SlideBlockToColorTarget
+from gnfactor.envs.tabletop.tasks.stack_blocks import StackBlocks
 
 TASKS: MappingProxyType[str, Task[Any]] = MappingProxyType(
-    {task.name: task for task in (OpenDrawer(), PushButtons(), SlideBlockToColorTarget())}
+    {
+        task.name: task
+        for task in (
+            MeatOffGrill(),
+            OpenDrawer(),
+            PushButtons(),
+            SlideBlockToColorTarget(),
+            StackBlocks(),
+        )
+    }
 )

@@ -12,6 +12,7 @@ A layout holds everything that was drawn, and nothing else: what it does not hol
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ from gnfactor.envs.tabletop.scene import GRASP_PREFIX
 from gnfactor.scene import TABLE_HEIGHT_M
 
 Layout = TypeVar("Layout")
+
+_TOUCHING_M = 0.001
+_STILL = 0.05
+"""m/s and rad/s: what is slower lies or stands still."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +137,21 @@ def add_box(
 
 def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
     """Whether the gripper holds something."""
-    return any(
-        data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq)
-    )
+    return any(data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq))
+
+
+def touching(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int) -> bool:
+    """Whether two geoms (ids) touch. Not by contacts: MuJoCo lists none for what has come to rest."""
+    return mujoco.mj_geomDistance(model, data, first, second, 2 * _TOUCHING_M, None) < _TOUCHING_M
+
+
+def is_still(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> bool:
+    """Whether the free body of a geom (id) neither moves nor turns."""
+    first = int(model.body_dofadr[model.geom_bodyid[geom]])
+    return bool(np.abs(data.qvel[first : first + 6]).max() < _STILL)
+
+
+def heading(rotation: np.ndarray) -> float:
+    """Yaw (rad) of the x axis of a rotation, given as a matrix or as MuJoCo's nine numbers."""
+    x_axis = rotation.reshape(3, 3)[:, 0]
+    return math.atan2(x_axis[1], x_axis[0])

@@ -20,7 +20,7 @@ from gnfactor.envs.tabletop.placement import (
     world_from_place,
 )
 from gnfactor.envs.tabletop.scene import TABLE_GEOM
-from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, add_box, go, stand, touch
+from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, add_box, go, stand, touch, touching
 from gnfactor.scene import TABLE_HEIGHT_M
 
 TARGETS: dict[str, Rgb] = {
@@ -46,7 +46,6 @@ _PUSHER_M = {"along fingers": 0.015, "across fingers": 0.0105}
 """From the middle of the closed fingers to their pushing face."""
 _HEIGHT_M = 0.025
 """Of the finger tips above the table while pushing."""
-_TOUCHING_M = 0.001
 _BLOCK_RGB: Rgb = (0.93, 0.93, 0.90)
 
 
@@ -103,9 +102,7 @@ class SlideBlockToColorTarget(Task[Layout]):
 
         def lies_on_target() -> bool:
             x, y, _, _ = target_from_world @ (*data.geom_xpos[block], 1.0)
-            # Not by contacts: MuJoCo lists none for a block that has come to rest.
-            above_m = mujoco.mj_geomDistance(model, data, table, block, 2 * _TOUCHING_M, None)
-            return bool(max(abs(x), abs(y)) < TARGET_M / 2 and above_m < _TOUCHING_M)
+            return bool(max(abs(x), abs(y)) < TARGET_M / 2 and touching(model, data, table, block))
 
         return Momentary(lies_on_target)
 
