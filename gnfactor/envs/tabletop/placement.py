@@ -76,17 +76,18 @@ def scatter_places(region: Region, count: int, distance_m: float, rng: np.random
     Raises:
         SceneError: those drawn first leave no room for the rest.
     """
-    places: tuple[Place, ...] = ()
-    for _ in range(_MAX_DRAWS):
-        place = sample_place(region, rng)
+    places: list[Place] = []
+    draws = 0
+    while len(places) < count:
+        if draws == _MAX_DRAWS:
+            raise SceneError(
+                f"found no room for {count} objects {distance_m} m apart in x {region.x_m}, y {region.y_m}, only for "
+                f"{len(places)} in {draws} draws; make the region larger or the distance smaller"
+            )
+        place, draws = sample_place(region, rng), draws + 1
         if all(math.dist((place.x_m, place.y_m), (other.x_m, other.y_m)) >= distance_m for other in places):
-            places = (*places, place)
-        if len(places) == count:
-            return places
-    raise SceneError(
-        f"found no room for {count} objects {distance_m} m apart in x {region.x_m}, y {region.y_m}, only for "
-        f"{len(places)} in {_MAX_DRAWS} draws; make the region larger or the distance smaller"
-    )
+            places.append(place)
+    return tuple(places)
 
 
 def world_from_place(place: Place, height_m: float = 0.0) -> Pose:
