@@ -70,6 +70,26 @@ def sample_places_apart(region: Region, count: int, distance_m: float, rng: np.r
     )
 
 
+def scatter_places(region: Region, count: int, distance_m: float, rng: np.random.Generator) -> tuple[Place, ...]:
+    """Many places of one region, drawn one by one, each until it is `distance_m` from those before it.
+
+    Raises:
+        SceneError: those drawn first leave no room for the rest.
+    """
+    places: list[Place] = []
+    draws = 0
+    while len(places) < count:
+        if draws == _MAX_DRAWS:
+            raise SceneError(
+                f"found no room for {count} objects {distance_m} m apart in x {region.x_m}, y {region.y_m}, only for "
+                f"{len(places)} in {draws} draws; make the region larger or the distance smaller"
+            )
+        place, draws = sample_place(region, rng), draws + 1
+        if all(math.dist((place.x_m, place.y_m), (other.x_m, other.y_m)) >= distance_m for other in places):
+            places.append(place)
+    return tuple(places)
+
+
 def world_from_place(place: Place, height_m: float = 0.0) -> Pose:
     """Frame of a place, z up, `height_m` above the table top."""
     pose = np.eye(4)
@@ -94,6 +114,11 @@ def quarter_turn_yaw(yaw: float) -> float:
     return (yaw + math.pi / 4) % (math.pi / 2) - math.pi / 4
 
 
+def half_turn_yaw(yaw: float) -> float:
+    """The heading in [-90, 90) degrees that a two-fold symmetric thing has when turned by `yaw` (rad)."""
+    return (yaw + math.pi / 2) % math.pi - math.pi / 2
+
+
 def gripper_down(position_m: Float[np.ndarray, "3"], yaw: float = 0.0) -> Pose:
     """A gripper at `position_m` that points straight down, turned by `yaw` (rad) from the robot's rest pose."""
     return gripper_tilted(position_m, yaw, math.pi / 2)
@@ -109,7 +134,14 @@ def gripper_tilted(position_m: Float[np.ndarray, "3"], yaw: float, tilt: float) 
     return pose
 
 
-def place_within(frame: Place, x_m: float, y_m: float, turn: float = 0.0) -> Place:
-    """The place that lies at (`x_m`, `y_m`) of another place's frame, turned by `turn` (rad) against it."""
-    x, y = (world_from_place(frame) @ (x_m, y_m, 0.0, 1.0))[:2]
-    return Place(float(x), float(y), frame.yaw + turn)
+def raised(pose: Pose, height_m: float) -> Pose:
+    """A pose moved straight up."""
+    moved = pose.copy()
+    moved[2, 3] += height_m
+    return moved
+
+
+def place_within(frame: Place, place: Place) -> Place:
+    """The world's view of a place that is given in the frame of another."""
+    x, y = (world_from_place(frame) @ (place.x_m, place.y_m, 0.0, 1.0))[:2]
+    return Place(float(x), float(y), frame.yaw + place.yaw)

@@ -12,6 +12,7 @@ A layout holds everything that was drawn, and nothing else: what it does not hol
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ from gnfactor.scene import TABLE_HEIGHT_M
 Layout = TypeVar("Layout")
 
 _TOUCHING_M = 0.001
-"""Something no higher than this above the table lies on it."""
+"""Two geoms no farther apart than this touch."""
+_STILL = 0.05
+"""m/s and rad/s: what is slower lies or stands still."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +141,25 @@ def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
     return any(data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq))
 
 
+def touching(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int) -> bool:
+    """Whether two geoms (ids) touch. Not by contacts: MuJoCo lists none for what has come to rest."""
+    return mujoco.mj_geomDistance(model, data, first, second, 2 * _TOUCHING_M, None) < _TOUCHING_M
+
+
+def is_still(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> bool:
+    """Whether the free body of a geom (id) neither moves nor turns."""
+    first = int(model.body_dofadr[model.geom_bodyid[geom]])
+    return bool(np.abs(data.qvel[first : first + 6]).max() < _STILL)
+
+
 def lies_on_square(model: mujoco.MjModel, data: mujoco.MjData, geom: str, square: Place, edge_m: float) -> bool:
     """Whether a geom lies on the table with its centre over a square that is marked there."""
     x, y, _, _ = np.linalg.solve(world_from_place(square), (*data.geom(geom).xpos, 1.0))
-    # Not by contacts: MuJoCo lists none for a block that has come to rest.
-    table, lying = int(model.geom(TABLE_GEOM).id), int(model.geom(geom).id)
-    above_m = mujoco.mj_geomDistance(model, data, table, lying, 2 * _TOUCHING_M, None)
-    return bool(max(abs(x), abs(y)) < edge_m / 2 and above_m < _TOUCHING_M)
+    on_table = touching(model, data, int(model.geom(TABLE_GEOM).id), int(model.geom(geom).id))
+    return bool(max(abs(x), abs(y)) < edge_m / 2 and on_table)
+
+
+def heading(rotation: np.ndarray) -> float:
+    """Yaw (rad) of the x axis of a rotation, given as a matrix or as MuJoCo's nine numbers."""
+    x_axis = rotation.reshape(3, 3)[:, 0]
+    return math.atan2(x_axis[1], x_axis[0])

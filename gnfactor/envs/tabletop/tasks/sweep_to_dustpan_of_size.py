@@ -98,8 +98,8 @@ class SweepToDustpanOfSize(Task[Sweeping]):
         broom = sample_place(_BROOM, rng)
         return Sweeping(
             place=place,
-            pieces=tuple(place_within(place, piece.x_m, piece.y_m, piece.yaw) for piece in dirt),
-            broom=place_within(place, broom.x_m, broom.y_m, math.pi / 2 + broom.yaw),
+            pieces=tuple(place_within(place, piece) for piece in dirt),
+            broom=place_within(place, Place(broom.x_m, broom.y_m, math.pi / 2 + broom.yaw)),
             left=int(rng.integers(len(SIZES))),
             size=variation,
         )
@@ -131,7 +131,7 @@ class SweepToDustpanOfSize(Task[Sweeping]):
         x, y, _ = data.body(BROOM).xpos
         broom = Place(float(x), float(y), math.atan2(rotation[1, 0], rotation[0, 0]))
         mouth = pan_place(layout, layout.size)
-        start, end = (place_within(mouth, way, 0.0) for way in (-_MOUTH_M - _BEHIND_M, _INSIDE_M))
+        start, end = (place_within(mouth, Place(way, 0.0, 0.0)) for way in (-_MOUTH_M - _BEHIND_M, _INSIDE_M))
         # A broom turned round sweeps as well, and its handle can be taken by any two faces: turn as little as need be.
         turn = (mouth.yaw - broom.yaw + math.pi / 2) % math.pi - math.pi / 2
         taking = quarter_turn_yaw(broom.yaw + turn / 2) - turn / 2
@@ -150,7 +150,7 @@ def piece_name(index: int) -> str:
 def pan_place(layout: Sweeping, size: int) -> Place:
     """The middle of a dustpan's mouth; x points into the dustpan."""
     side = 1 if size == layout.left else -1
-    return place_within(layout.place, 0.0, side * _MOUTH_M, side * math.pi / 2)
+    return place_within(layout.place, Place(0.0, side * _MOUTH_M, side * math.pi / 2))
 
 
 def _gripper(broom: Place, yaw: float, height_m: float) -> Pose:
