@@ -19,13 +19,13 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import mujoco
 import numpy as np
-from mujoco import mjtGeom
 
 from gnfactor.actions import ArmTarget
-from gnfactor.envs.tabletop.colors import Rgb
-from gnfactor.envs.tabletop.placement import Place, Pose, yaw_quaternion_wxyz
+from gnfactor.envs.tabletop.bodies import add_box, stand
+from gnfactor.envs.tabletop.placement import Pose
 from gnfactor.envs.tabletop.scene import GRASP_PREFIX
-from gnfactor.scene import TABLE_HEIGHT_M
+
+__all__ = ["Goal", "Layout", "Momentary", "Task", "Waypoint", "add_box", "go", "holding", "stand", "touch"]
 
 Layout = TypeVar("Layout")
 
@@ -102,36 +102,6 @@ def touch(name: str, world_from_gripper: Pose, *, gripper_open: bool) -> Waypoin
     return Waypoint(name, ArmTarget(world_from_gripper, gripper_open, ignore_collisions=True))
 
 
-def stand(spec: mujoco.MjSpec, name: str, place: Place) -> mujoco.MjsBody:
-    """A body fixed to the table, its frame on the table top."""
-    return spec.worldbody.add_body(
-        name=name, pos=(place.x_m, place.y_m, TABLE_HEIGHT_M), quat=yaw_quaternion_wxyz(place.yaw)
-    )
-
-
-def add_box(
-    body: mujoco.MjsBody,
-    center_m: tuple[float, float, float],
-    size_m: tuple[float, float, float],
-    color: Rgb,
-    *,
-    name: str = "",
-    solid: bool = True,
-) -> mujoco.MjsGeom:
-    """A box of full edge lengths `size_m` in a body's frame; not `solid` = drawn only."""
-    return body.add_geom(
-        name=name,
-        type=mjtGeom.mjGEOM_BOX,
-        pos=center_m,
-        size=tuple(edge / 2 for edge in size_m),
-        rgba=(*color, 1.0),
-        contype=int(solid),
-        conaffinity=int(solid),
-    )
-
-
 def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
     """Whether the gripper holds something."""
-    return any(
-        data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq)
-    )
+    return any(data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq))
