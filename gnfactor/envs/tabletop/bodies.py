@@ -36,3 +36,25 @@ def add_box(
         contype=int(solid),
         conaffinity=int(solid),
     )
+
+
+def add_cylinder(
+    body: mujoco.MjsBody,
+    center_m: tuple[float, float, float],
+    radius_m: float,
+    height_m: float,
+    color: Rgb,
+    *,
+    name: str = "",
+    solid: bool = True,
+) -> mujoco.MjsGeom:
+    """A cylinder along a body's z axis; not `solid` = drawn only."""
+    return body.add_geom(
+        name=name,
+        type=mjtGeom.mjGEOM_CYLINDER,
+        pos=center_m,
+        size=(radius_m, height_m / 2, 0),
+        rgba=(*color, 1.0),
+        contype=int(solid),
+        conaffinity=int(solid),
+    )
