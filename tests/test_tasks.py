@@ -81,10 +81,12 @@ def compiled(task: str, layout: object) -> tuple[mujoco.MjModel, mujoco.MjData]:
 # What is asked for
 
 
-def test_there_are_57_variations_in_three_tasks() -> None:
+def test_there_are_80_variations_in_five_tasks() -> None:
     assert {name: task.variation_count for name, task in TASKS.items()} == {
+        "close_jar": 20,
         "open_drawer": 3,
         "push_buttons": 50,
+        "put_item_in_drawer": 3,
         "slide_block_to_color_target": 4,
     }
 
@@ -136,7 +138,8 @@ def test_a_scene_follows_from_three_numbers(name: str, seed: int) -> None:
 
 def test_scenes_are_the_same_on_every_machine() -> None:
     """Numbers to 0.1 mm, as sampled when this test was written."""
-    chest, buttons, layout = (sample(name, 1, 1234) for name in TASKS)
+    names = ("open_drawer", "push_buttons", "slide_block_to_color_target")
+    chest, buttons, layout = (sample(name, 1, 1234) for name in names)
     numbers = [chest.place, *buttons.places, layout.place, layout.block]
     assert [tuple(round(value, 4) for value in dataclasses.astuple(place)) for place in numbers] == EXPECTED_PLACES
     assert buttons.colors == EXPECTED_COLORS
