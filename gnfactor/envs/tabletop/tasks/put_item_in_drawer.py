@@ -86,7 +86,7 @@ class PutItemInDrawer(Task[ParcelOnChest]):
         add_chest(spec, layout.chest)
         item = stand(spec, ITEM, layout.item, TOP_M + ITEM_M / 2)
         item.add_freejoint()
-        cube = add_box(item, (0.0, 0.0, 0.0), (ITEM_M,) * 3, COLORS["red"], name=ITEM)
+        cube = add_box(item, (0.0, 0.0, 0.0), (ITEM_M, ITEM_M, ITEM_M), COLORS["red"], name=ITEM)
         cube.mass = 0.1
         around = ITEM_M + 0.001
         add_box(item, (0.0, 0.0, 0.0), (_STRING_M, around, around), COLORS["white"], solid=False)
