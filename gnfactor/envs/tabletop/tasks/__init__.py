@@ -6,9 +6,11 @@ from types import MappingProxyType
 from typing import Any
 
 from gnfactor.envs.tabletop.tasks.base import Task
+from gnfactor.envs.tabletop.tasks.close_jar import CloseJar
 from gnfactor.envs.tabletop.tasks.meat_off_grill import MeatOffGrill
 from gnfactor.envs.tabletop.tasks.open_drawer import OpenDrawer
 from gnfactor.envs.tabletop.tasks.push_buttons import PushButtons
+from gnfactor.envs.tabletop.tasks.put_item_in_drawer import PutItemInDrawer
 from gnfactor.envs.tabletop.tasks.reach_and_drag import ReachAndDrag
 from gnfactor.envs.tabletop.tasks.slide_block_to_color_target import SlideBlockToColorTarget
 from gnfactor.envs.tabletop.tasks.stack_blocks import StackBlocks
@@ -19,9 +21,11 @@ TASKS: MappingProxyType[str, Task[Any]] = MappingProxyType(
     {
         task.name: task
         for task in (
+            CloseJar(),
             MeatOffGrill(),
             OpenDrawer(),
             PushButtons(),
+            PutItemInDrawer(),
             ReachAndDrag(),
             SlideBlockToColorTarget(),
             StackBlocks(),

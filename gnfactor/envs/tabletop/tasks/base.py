@@ -20,13 +20,10 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import mujoco
 import numpy as np
-from mujoco import mjtGeom
 
 from gnfactor.actions import ArmTarget
-from gnfactor.envs.tabletop.colors import Rgb
-from gnfactor.envs.tabletop.placement import Place, Pose, world_from_place, yaw_quaternion_wxyz
+from gnfactor.envs.tabletop.placement import Place, Pose, world_from_place
 from gnfactor.envs.tabletop.scene import GRASP_PREFIX, TABLE_GEOM
-from gnfactor.scene import TABLE_HEIGHT_M
 
 Layout = TypeVar("Layout")
 
@@ -106,34 +103,6 @@ def go(name: str, world_from_gripper: Pose, *, gripper_open: bool) -> Waypoint:
 def touch(name: str, world_from_gripper: Pose, *, gripper_open: bool) -> Waypoint:
     """A waypoint that is reached in a straight line, through contact."""
     return Waypoint(name, ArmTarget(world_from_gripper, gripper_open, ignore_collisions=True))
-
-
-def stand(spec: mujoco.MjSpec, name: str, place: Place) -> mujoco.MjsBody:
-    """A body fixed to the table, its frame on the table top."""
-    return spec.worldbody.add_body(
-        name=name, pos=(place.x_m, place.y_m, TABLE_HEIGHT_M), quat=yaw_quaternion_wxyz(place.yaw)
-    )
-
-
-def add_box(
-    body: mujoco.MjsBody,
-    center_m: tuple[float, float, float],
-    size_m: tuple[float, float, float],
-    color: Rgb,
-    *,
-    name: str = "",
-    solid: bool = True,
-) -> mujoco.MjsGeom:
-    """A box of full edge lengths `size_m` in a body's frame; not `solid` = drawn only."""
-    return body.add_geom(
-        name=name,
-        type=mjtGeom.mjGEOM_BOX,
-        pos=center_m,
-        size=tuple(edge / 2 for edge in size_m),
-        rgba=(*color, 1.0),
-        contype=int(solid),
-        conaffinity=int(solid),
-    )
 
 
 def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:

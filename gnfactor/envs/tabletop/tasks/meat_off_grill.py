@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from mujoco import mjtGeom
 
+from gnfactor.envs.tabletop.bodies import add_box, stand
 from gnfactor.envs.tabletop.colors import Rgb
 from gnfactor.envs.tabletop.placement import (
     Place,
@@ -27,12 +28,10 @@ from gnfactor.envs.tabletop.tasks.base import (
     Momentary,
     Task,
     Waypoint,
-    add_box,
     go,
     heading,
     holding,
     is_still,
-    stand,
     touch,
     touching,
 )

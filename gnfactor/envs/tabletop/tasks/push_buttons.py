@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from mujoco import mjtGeom, mjtJoint
 
+from gnfactor.envs.tabletop.bodies import add_box, stand
 from gnfactor.envs.tabletop.colors import COLORS, Rgb
 from gnfactor.envs.tabletop.placement import (
     Place,
@@ -19,7 +20,7 @@ from gnfactor.envs.tabletop.placement import (
     sample_places_apart,
 )
 from gnfactor.envs.tabletop.scene import TABLE_BODY
-from gnfactor.envs.tabletop.tasks.base import Goal, Task, Waypoint, add_box, go, stand, touch
+from gnfactor.envs.tabletop.tasks.base import Goal, Task, Waypoint, go, touch
 
 BUTTONS = 3
 PLATE_COLORS = tuple(name for name in COLORS if name not in ("red", "lime"))

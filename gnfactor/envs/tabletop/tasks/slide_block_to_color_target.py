@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from gnfactor.envs.tabletop.bodies import add_box, stand
 from gnfactor.envs.tabletop.colors import COLORS, PINK, Rgb
 from gnfactor.envs.tabletop.placement import (
     Place,
@@ -19,17 +20,7 @@ from gnfactor.envs.tabletop.placement import (
     sample_place,
     world_from_place,
 )
-from gnfactor.envs.tabletop.tasks.base import (
-    Goal,
-    Momentary,
-    Task,
-    Waypoint,
-    add_box,
-    go,
-    lies_on_square,
-    stand,
-    touch,
-)
+from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, go, lies_on_square, touch
 from gnfactor.scene import TABLE_HEIGHT_M
 
 TARGETS: dict[str, Rgb] = {

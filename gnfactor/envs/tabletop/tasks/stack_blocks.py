@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from gnfactor.envs.tabletop.bodies import add_box, stand
 from gnfactor.envs.tabletop.colors import COLORS, Rgb
 from gnfactor.envs.tabletop.placement import (
     Place,
@@ -25,12 +26,10 @@ from gnfactor.envs.tabletop.tasks.base import (
     Momentary,
     Task,
     Waypoint,
-    add_box,
     go,
     heading,
     holding,
     is_still,
-    stand,
     touch,
     touching,
 )

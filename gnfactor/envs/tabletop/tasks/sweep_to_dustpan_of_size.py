@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from gnfactor.envs.tabletop.bodies import add_box, stand
 from gnfactor.envs.tabletop.colors import Rgb
 from gnfactor.envs.tabletop.placement import (
     Place,
@@ -22,7 +23,7 @@ from gnfactor.envs.tabletop.placement import (
     world_from_place,
 )
 from gnfactor.envs.tabletop.scene import make_graspable
-from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, add_box, go, stand, touch
+from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, go, touch
 from gnfactor.scene import TABLE_HEIGHT_M
 
 WALL_HEIGHTS_M = {"tall": 0.13, "short": 0.04}

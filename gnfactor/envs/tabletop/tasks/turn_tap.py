@@ -10,10 +10,11 @@ import mujoco
 import numpy as np
 from mujoco import mjtGeom, mjtJoint
 
+from gnfactor.envs.tabletop.bodies import add_box, stand
 from gnfactor.envs.tabletop.colors import Rgb
 from gnfactor.envs.tabletop.placement import Place, Pose, Region, gripper_down, sample_place
 from gnfactor.envs.tabletop.scene import TIMESTEP_S
-from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, add_box, go, stand, touch
+from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, go, touch
 
 HANDLES = ("left", "right")
 """As the robot sees the tap."""
