@@ -341,10 +341,23 @@ def test_turning_a_camera_to_rlbench_and_back_changes_nothing(pose: torch.Tensor
     assert_same_cameras(opencv_camera(intrinsics, extrinsics, 48, 32, "it"), camera)
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of six tiny episodes, another one that has names in common with it, and what else users
+    have."""
+    folder = tmp_path_factory.mktemp("shelf")
+    store = make_store(folder / "store")
+    make_store(folder / "other", episodes=1, tasks=("push",), frames=30, keyframes=(12, 29))
+    assert main([str(store), str(folder / "done"), "--tasks", "push"]) == 0
+    (folder / "file").touch()
+    (folder / "recorded/push/all_variations/episodes/episode4").mkdir(parents=True)
+    return folder
+
+
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A store of six tiny episodes."""
-    return make_store(tmp_path / "store")
+def small(shelf: Path, tmp_path: Path) -> Path:
+    """A copy of the store of six tiny episodes."""
+    return Path(shutil.copytree(shelf / "store", tmp_path / "store"))
 
 
 def episodes(out: Path) -> dict[str, str]:
@@ -473,20 +486,13 @@ def test_episodes_of_keyframes_alone_are_refused_unless_allowed(
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(
-    small: Path,
+    shelf: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
 ) -> None:
-    monkeypatch.chdir(small.parent)
-    if {"other", "done"} & {*arguments}:
-        make_store(Path("other"), episodes=1, tasks=("push",), frames=30, keyframes=(12, 29))
-    if "done" in arguments:
-        assert main(["store", "done"]) == 0
-    Path("file").touch()
-    Path("recorded/push/all_variations/episodes/episode4").mkdir(parents=True)
-    capsys.readouterr()
+    monkeypatch.chdir(shelf)
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert message in said
