@@ -216,7 +216,7 @@ def test_pickles_name_nothing_but_rlbench_and_numpy_1(exported: Path) -> None:
     assert operations[0] == ("PROTO", 4)
     assert not [value for name, value in operations if name in ("GLOBAL", "INST", "EXT1")]
     assert sum(name == "STACK_GLOBAL" for name, _ in operations) == 5
-    texts = [value for name, value in operations if name == "SHORT_BINUNICODE"]
+    texts = [str(value) for name, value in operations if name == "SHORT_BINUNICODE"]
     names = {
         *(("rlbench.demo", "Demo"), ("rlbench.backend.observation", "Observation")),
         *(("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray")),
