@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float
 
-_STILL_RAD_S = 0.1
+STILL_RAD_S = 0.1
 """A joint slower than this counts as standing."""
 _REST_FRAMES = 4
 """After a stop, the next so many frames are no stop again."""
@@ -30,7 +30,7 @@ def published_keyframes(
     """
     is_open: list[bool] = gripper_open.tolist()
     count = len(is_open)
-    still = np.abs(joint_velocities).max(-1) <= _STILL_RAD_S
+    still = np.abs(joint_velocities).max(-1) <= STILL_RAD_S
     keyframes: list[int] = []
     rest = 0
     for frame in range(count):
