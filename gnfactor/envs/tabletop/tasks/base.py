@@ -132,6 +132,4 @@ def add_box(
 
 def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
     """Whether the gripper holds something."""
-    return any(
-        data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq)
-    )
+    return any(data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq))
