@@ -7,8 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gnfactor.errors import ConfigError, GNFactorError
+
+if TYPE_CHECKING:
+    from gnfactor.evaluation.evaluate import EvaluateConfig
 
 USAGE = """\
 usage: python eval.py CHECKPOINT [key=value...]
@@ -19,8 +23,10 @@ or one of its checkpoints/step=... folders. Everything else comes from the check
   python eval.py runs/demo
   python eval.py runs/demo tasks=[open_drawer] episodes=100 videos=true
   python eval.py runs/demo controls=[empty_scene,other_instruction] run_dir=runs/demo-controls
+  python eval.py runs/ten benchmark=tabletop10
 
 Keys, with evaluate. before them or without:
+  benchmark=NAME        exactly the scenes of a benchmark, under its protocol, which sets most other keys
   env=tabletop          the world
   tasks=[a,b]           else the tasks that it was trained on
   episodes=25           per task
@@ -72,6 +78,7 @@ def _evaluate(args: Sequence[str]) -> None:
     checkpoint = select_checkpoint(Path(paths[0]))
     trained_on = read_info(checkpoint).trained_on
     evaluation = with_trained_tasks(override(read_config(checkpoint), overrides), trained_on)
+    _refuse_another_protocol(evaluation, overrides)
     renderer = f"mujoco-{evaluation.renderer}"
     if trained_on is not None and evaluation.env == "tabletop" and trained_on.renderer != renderer:
         print(
@@ -80,6 +87,19 @@ def _evaluate(args: Sequence[str]) -> None:
             file=sys.stderr,
         )
     examine(Path(paths[0]), evaluation, run_dir)
+
+
+def _refuse_another_protocol(evaluation: EvaluateConfig, overrides: Sequence[str]) -> None:
+    """Raise ConfigError if the command line sets what a benchmark fixes."""
+    from gnfactor.evaluation.evaluate import FIXED_BY_BENCHMARKS  # noqa: PLC0415
+
+    keys = [text.partition("=")[0].removeprefix("evaluate.") for text in overrides]
+    fixed = [key for key in keys if key in FIXED_BY_BENCHMARKS]
+    if evaluation.benchmark is not None and fixed:
+        raise ConfigError(
+            f"'{fixed[0]}' is fixed by the benchmark '{evaluation.benchmark}'; leave it out, or evaluate without a "
+            "benchmark: benchmark=null"
+        )
 
 
 def _is_override(arg: str) -> bool:

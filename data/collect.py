@@ -1,6 +1,12 @@
 """Let the built-in world's expert demonstrate tasks and keep the demonstrations.
 
     python -m data.collect OUT --tasks open_drawer,push_buttons --episodes 100 --seed 0 --workers 2
+    python -m data.collect OUT --benchmark tabletop10 --workers 2
+    python -m data.collect OUT --tasks open_drawer --episodes 100 --seed 7 --report-only --report FILE
+
+The first collects so many demonstrations of each task; scenes at which the expert fails are replaced by others. The
+second collects the training and validation scenes of a benchmark, and no others. The third only measures the expert:
+every scene is tried once, without cameras, and nothing is kept but the outcomes.
 
 The scenes follow from (task, --seed, number of the episode) alone, so that the same command run again goes on where a
 killed one stopped, and several machines can fill one store with different seeds.
@@ -8,8 +14,8 @@ killed one stopped, and several machines can fill one store with different seeds
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import json
 import multiprocessing
 import os
 import signal
@@ -20,21 +26,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from data.command import Parser, run
-from data.episode import read_info
-from data.store import Store, episode_name
+from data.episode import WORLD_VERSION_KEY, read_info
+from data.expert_report import Journal, Outcome, TaskReport, print_reports, summarise_tasks, write_reports
+from data.store import Store
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
+from gnfactor.envs.benchmark import Role, known_benchmarks, read_manifest
 from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.rig import RIG_FORM, RigConfig, parse_rig, rig_text
 from gnfactor.envs.tabletop.tasks import TASKS
@@ -42,6 +48,8 @@ from gnfactor.envs.tabletop.world import WORLD_VERSION, Frames, TabletopEnv
 from gnfactor.errors import ConfigError, DataError, SceneError
 from gnfactor.scene import CAMERAS
 
+JOURNAL_NAME = "expert.jsonl"
+"""What --report-only leaves in the folder: the outcomes so far."""
 _MAX_ATTEMPTS = 20
 """Scenes drawn for one episode before it is given up."""
 
@@ -53,8 +61,9 @@ class CollectConfig:
     out: Path
     tasks: tuple[str, ...]
     episodes: int
-    """Per task."""
+    """Per task; not read with a benchmark."""
     seed: int
+    """See `episodes`."""
     frames: Frames = "keyframes"
     cameras: tuple[str, ...] = CAMERAS
     image_size: int = 128
@@ -64,6 +73,10 @@ class CollectConfig:
     rig_every: int = 10
     """With frames="all": the rig looks at every so many frames, besides the start and the keyframes."""
     workers: int = 1
+    benchmark: str | None = None
+    """Collect exactly the training and validation scenes of this benchmark, each tried once."""
+    report_only: bool = False
+    """Keep no demonstration, only the outcomes; each scene is tried once. Of a benchmark: its evaluation scenes."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.tasks if name not in TASKS]
@@ -85,7 +98,7 @@ class CollectConfig:
             "renderer": "mujoco-ray",
             "frames": self.frames,
             "rig": self._rig_text,
-            "version of the tabletop world": str(WORLD_VERSION),
+            WORLD_VERSION_KEY: str(WORLD_VERSION),
         }
 
     @property
@@ -96,42 +109,11 @@ class CollectConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """One episode to collect."""
+    """One demonstration to collect."""
 
     config: CollectConfig
-    task: str
-    index: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one job."""
-
-    task: str
-    collected: bool
-    reused: bool
-    """The demonstration was in the store already."""
-    keyframes: int
-    rejected_placements: int
-    seconds: float
-    failures: tuple[str, ...]
-    """One reason for every scene that could not be made or at which the expert failed."""
-
-
-@dataclass
-class TaskReport:
-    """Counts over one task. Every attempt is one scene, tried once."""
-
-    attempts: int = 0
-    successes: int = 0
-    reused: int = 0
-    """Successes that an earlier run had left in the store."""
-    rejected_placements: int = 0
-    """Layouts put aside before the expert tried; not counted for reused successes."""
-    mean_keyframes: float = 0.0
-    seconds_per_demonstration: float = 0.0
-    """Of one worker, over the demonstrations made by this run, failed attempts included."""
-    failures: dict[str, int] = field(default_factory=dict[str, int])
+    scenes: tuple[SeededScene, ...]
+    """Of one task; given to the expert one after the other until it succeeds."""
 
 
 def attempt_scene(task: str, seed: int, index: int, attempt: int) -> SeededScene:
@@ -142,15 +124,34 @@ def attempt_scene(task: str, seed: int, index: int, attempt: int) -> SeededScene
     return SeededScene(task, variation, int(drawn.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
 
 
-def collect_episode(job: Job, env: TabletopEnv, store: Store) -> Outcome:
-    """Try scene after scene until the expert succeeds, and keep that demonstration."""
+def jobs_of(config: CollectConfig) -> list[Job]:
+    """What there is to do, in the order in which it is done.
+
+    Raises:
+        GNFactorError: the benchmark's scenes cannot be made here.
+    """
+    if config.benchmark is not None:
+        manifest = read_manifest(config.benchmark)
+        manifest.refuse_another_world(WORLD_VERSION)
+        roles: tuple[Role, ...] = ("evaluation",) if config.report_only else ("training", "validation")
+        scenes = [scene for role in roles for scene in manifest.of(role, config.tasks)]
+        return [Job(config, (scene,)) for scene in scenes]
+    attempts = range(1 if config.report_only else _MAX_ATTEMPTS)
+    return [
+        Job(config, tuple(attempt_scene(task, config.seed, index, attempt) for attempt in attempts))
+        for index in range(config.episodes)
+        for task in config.tasks
+    ]
+
+
+def collect_episode(job: Job, env: TabletopEnv, store: Store | None) -> Outcome:
+    """Try scene after scene until the expert succeeds, and keep that demonstration if there is a store."""
     began, failures, rejected = time.perf_counter(), list[str](), 0
-    for attempt in range(_MAX_ATTEMPTS):
-        scene = attempt_scene(job.task, job.config.seed, job.index, attempt)
-        name = episode_name(scene.task, scene.variation, f"seed{scene.seed}")
-        if name in store:
-            keyframes = len(read_info(store.path / name, name).keyframes)
-            return Outcome(job.task, True, True, keyframes, rejected, time.perf_counter() - began, tuple(failures))
+    task = job.scenes[0].task
+    for scene in job.scenes:
+        if store is not None and scene.name in store:
+            keyframes = len(read_info(store.path / scene.name, scene.name).keyframes)
+            return Outcome(task, True, True, keyframes, rejected, time.perf_counter() - began, tuple(failures))
         try:
             result = env.record(scene, job.config.frames, rig=job.config.rig, rig_every=job.config.rig_every)
         except SceneError as error:  # no layout fits this seed
@@ -158,14 +159,15 @@ def collect_episode(job: Job, env: TabletopEnv, store: Store) -> Outcome:
             continue
         rejected += env.rejected_placements
         if not isinstance(result, ExpertFailure):
-            store.write(result, name, job.config.made_with)
+            if store is not None:
+                store.write(result, scene.name, job.config.made_with)
             seconds = time.perf_counter() - began
-            return Outcome(job.task, True, False, len(result.keyframes), rejected, seconds, tuple(failures))
+            return Outcome(task, True, False, len(result.keyframes), rejected, seconds, tuple(failures))
         failures.append(result.reason)
-    return Outcome(job.task, False, False, 0, rejected, time.perf_counter() - began, tuple(failures))
+    return Outcome(task, False, False, 0, rejected, time.perf_counter() - began, tuple(failures))
 
 
-def collect(config: CollectConfig, console: Console) -> dict[str, TaskReport]:
+def collect(config: CollectConfig, jobs: Sequence[Job], console: Console) -> dict[str, TaskReport]:
     """Fill the store and say how it went, by task; an interruption leaves a store that can be continued.
 
     Raises:
@@ -173,43 +175,46 @@ def collect(config: CollectConfig, console: Console) -> dict[str, TaskReport]:
     """
     store = Store.create(config.out)
     store.refuse_others_than(config.made_with)
-    jobs = [Job(config, task, index) for index in range(config.episodes) for task in config.tasks]
-    outcomes: list[Outcome] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console) as progress:
-            bar = progress.add_task("demonstrations", total=len(jobs))
-            for outcome in _outcomes(jobs, config, store):
-                outcomes.append(outcome)
-                progress.advance(bar)
+        outcomes = [outcome for _, outcome in _shown(jobs, config, console)]
     finally:
         store.finish()
-    return {task: summarise([outcome for outcome in outcomes if outcome.task == task]) for task in config.tasks}
+    return summarise_tasks(config.tasks, outcomes)
 
 
-def summarise(outcomes: Sequence[Outcome]) -> TaskReport:
-    """Counts over the outcomes of one task."""
-    collected = [outcome for outcome in outcomes if outcome.collected]
-    made = [outcome for outcome in collected if not outcome.reused]
-    failures = Counter(reason for outcome in outcomes for reason in outcome.failures)
-    return TaskReport(
-        attempts=len(collected) + failures.total(),
-        successes=len(collected),
-        reused=len(collected) - len(made),
-        rejected_placements=sum(outcome.rejected_placements for outcome in outcomes),
-        mean_keyframes=sum(outcome.keyframes for outcome in collected) / max(len(collected), 1),
-        seconds_per_demonstration=sum(outcome.seconds for outcome in made) / max(len(made), 1),
-        failures=dict(failures.most_common()),
-    )
+def measure(config: CollectConfig, jobs: Sequence[Job], console: Console) -> dict[str, TaskReport]:
+    """Say how the expert does in scenes that are tried once each, and keep no demonstration.
+
+    An interruption leaves the outcomes so far in a journal in `config.out`, from which the same call goes on.
+
+    Raises:
+        DataError: the folder is a store, or holds a journal of another world, or a worker process died.
+    """
+    if (config.out / "zarr.json").exists():
+        raise DataError(f"{config.out} is a store, and --report-only keeps none; name another folder")
+    journal = Journal(config.out / JOURNAL_NAME, WORLD_VERSION)
+    waiting = [job for job in jobs if job.scenes[0].name not in journal.outcomes]
+    for job, outcome in _shown(waiting, config, console):
+        journal.add(job.scenes[0].name, outcome)
+    return summarise_tasks(config.tasks, [journal.outcomes[job.scenes[0].name] for job in jobs])
 
 
-def _outcomes(jobs: Sequence[Job], config: CollectConfig, store: Store) -> Iterator[Outcome]:
-    """Outcomes in the order in which they come in."""
+def _shown(jobs: Sequence[Job], config: CollectConfig, console: Console) -> Iterator[tuple[Job, Outcome]]:
+    """Jobs with their outcomes in the order in which these come in, with a bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("scenes" if config.report_only else "demonstrations", total=len(jobs))
+        for done in _outcomes(jobs, config):
+            yield done
+            progress.advance(bar)
+
+
+def _outcomes(jobs: Sequence[Job], config: CollectConfig) -> Iterator[tuple[Job, Outcome]]:
     if config.workers == 1:
-        env = _make_env(config)
+        env, store = _make_env(config), _make_store(config)
         try:
             for job in jobs:
-                yield collect_episode(job, env, store)
+                yield job, collect_episode(job, env, store)
         finally:
             env.close()
         return
@@ -219,9 +224,9 @@ def _outcomes(jobs: Sequence[Job], config: CollectConfig, store: Store) -> Itera
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(config.workers, context, initializer=_start_worker, initargs=(config,))
     try:
-        waiting: list[Future[Outcome]] = [pool.submit(_work, job) for job in jobs]
+        waiting: dict[Future[Outcome], Job] = {pool.submit(_work, job): job for job in jobs}
         for done in as_completed(waiting):
-            yield done.result()
+            yield waiting[done], done.result()
     except BrokenProcessPool as error:
         raise DataError(
             f"a worker process died ({error}); run the same command again to go on, with fewer --workers if memory "
@@ -232,7 +237,12 @@ def _outcomes(jobs: Sequence[Job], config: CollectConfig, store: Store) -> Itera
 
 
 def _make_env(config: CollectConfig) -> TabletopEnv:
-    return TabletopEnv(config.cameras, (config.image_size, config.image_size))
+    """The world; without cameras where nothing is kept, since pictures take most of the time."""
+    return TabletopEnv(() if config.report_only else config.cameras, (config.image_size, config.image_size))
+
+
+def _make_store(config: CollectConfig) -> Store | None:
+    return None if config.report_only else Store.create(config.out)
 
 
 @dataclass(frozen=True)
@@ -240,7 +250,7 @@ class _Worker:
     """What a worker process keeps between jobs."""
 
     env: TabletopEnv
-    store: Store
+    store: Store | None
 
 
 _worker: list[_Worker] = []
@@ -249,7 +259,7 @@ _worker: list[_Worker] = []
 def _start_worker(config: CollectConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool after the episodes in work
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker.append(_Worker(_make_env(config), Store.create(config.out)))
+    _worker.append(_Worker(_make_env(config), _make_store(config)))
 
 
 def _end_with_parent() -> None:
@@ -266,10 +276,14 @@ def _work(job: Job) -> Outcome:
 
 def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]:
     parser = Parser(prog="python -m data.collect", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", type=Path, help="folder of the store; continued if it is there")
-    parser.add_argument("--tasks", required=True, help=f"some of {','.join(TASKS)}, separated by commas")
-    parser.add_argument("--episodes", type=int, required=True, help="demonstrations for each task")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds give other scenes")
+    parser.add_argument("out", type=Path, help="folder of the store (of outcomes: --report-only); continued if there")
+    parser.add_argument("--tasks", help=f"some of {','.join(TASKS)}, separated by commas")
+    parser.add_argument("--episodes", type=int, help="demonstrations for each task")
+    parser.add_argument("--seed", type=int, help="other seeds give other scenes; 0 if it is not given")
+    parser.add_argument("--benchmark", help=f"collect the demonstrations of {', '.join(known_benchmarks())}, no others")
+    parser.add_argument(
+        "--report-only", action="store_true", help="measure the expert, each scene once; of a benchmark: evaluation"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that collect at the same time")
     parser.add_argument("--frames", choices=("keyframes", "all"), default="keyframes", help="all: also 20 Hz between")
     parser.add_argument("--cameras", default=",".join(CAMERAS), help="names, separated by commas")
@@ -282,46 +296,36 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
     )
     parser.add_argument("--report", type=Path, help="write the printed table to this file, as JSON")
     given = parser.parse_args(arguments)
+    benchmark = cast("str | None", given.benchmark)
+    _refuse_mixtures(parser, given)
+    tasks = str(given.tasks).split(",") if given.tasks else read_manifest(str(benchmark)).tasks
     config = CollectConfig(
         out=cast("Path", given.out),
-        tasks=tuple(str(given.tasks).split(",")),
-        episodes=cast("int", given.episodes),
-        seed=cast("int", given.seed),
+        tasks=tuple(tasks),
+        episodes=cast("int", 1 if given.episodes is None else given.episodes),
+        seed=cast("int", given.seed or 0),
         frames=cast("Frames", given.frames),
         cameras=tuple(str(given.cameras).split(",")),
         image_size=cast("int", given.image_size),
         rig=parse_rig(str(given.rig)),
         rig_every=cast("int", given.rig_every),
         workers=cast("int", given.workers),
+        benchmark=benchmark,
+        report_only=cast("bool", given.report_only),
     )
     return config, cast("Path | None", given.report)
 
 
-def _print_table(reports: dict[str, TaskReport], console: Console) -> None:
-    table = Table(title="demonstrations", box=box.SIMPLE)
-    table.add_column("task", no_wrap=True)
-    for heading in ("successes", "reused", "rejected", "keyframes", "s each"):
-        table.add_column(heading, justify="right")
-    for task, report in reports.items():
-        table.add_row(
-            task,
-            f"{report.successes}/{report.attempts}",
-            str(report.reused),
-            str(report.rejected_placements),
-            f"{report.mean_keyframes:.1f}",
-            f"{report.seconds_per_demonstration:.2f}",
-        )
-    console.print(table)
-    for task, report in reports.items():
-        for reason, count in report.failures.items():
-            console.print(f"{task}: {count} x {reason}", markup=False, highlight=False)
-
-
-def _write_report(reports: dict[str, TaskReport], path: Path) -> None:
-    try:
-        path.write_text(json.dumps({task: asdict(report) for task, report in reports.items()}, indent=1) + "\n")
-    except OSError as error:
-        raise DataError(f"cannot write the report {path}: {error}; name a file in a folder that is there") from error
+def _refuse_mixtures(parser: Parser, given: argparse.Namespace) -> None:
+    """Raise ConfigError for options that are missing or contradict each other."""
+    if given.benchmark is None and (given.tasks is None or given.episodes is None):
+        raise ConfigError("--tasks and --episodes are needed, or --benchmark; see `python -m data.collect --help`")
+    if given.benchmark is not None and (given.episodes is not None or given.seed is not None):
+        raise ConfigError(f"the scenes of '{given.benchmark}' are fixed; leave out --episodes and --seed")
+    pictures = ("frames", "cameras", "image_size", "rig", "rig_every")
+    unused = [name for name in pictures if getattr(given, name) != parser.get_default(name)]
+    if given.report_only and unused:
+        raise ConfigError(f"--report-only looks through no cameras; leave out --{unused[0].replace('_', '-')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -330,13 +334,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command(console: Console) -> int:
         config, report_file = _parse(arguments)
         _make_env(config).close()  # says at once which camera is wrong
-        reports = collect(config, console)
-        _print_table(reports, console)
+        jobs = jobs_of(config)
+        reports = (measure if config.report_only else collect)(config, jobs, console)
+        print_reports(reports, "the expert, each scene once" if config.report_only else "demonstrations", console)
         if report_file is not None:
-            _write_report(reports, report_file)
-        return int(any(report.successes < config.episodes for report in reports.values()))
+            write_reports(reports, report_file)
+        wanted = Counter(job.scenes[0].task for job in jobs)
+        missing = any(report.successes < wanted[task] for task, report in reports.items())
+        return int(missing and not config.report_only)
 
-    return run(command, "interrupted; what is in the store is whole: run the same command again to go on")
+    return run(command, "interrupted; what is in the folder is whole: run the same command again to go on")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch.utils.data import Dataset, Sampler
 
-from data.episode import EpisodeInfo
+from data.episode import WORLD_VERSION_KEY, EpisodeInfo
 from data.pairs import Pair, keyframe_pairs, start_frames, training_pairs
 from data.store import Store, natural
 from data.targets import FeaturesOf, KeptPixels, announce_memory, draw_rays, read_targets, refuse_unfit_views
@@ -23,6 +23,7 @@ from gnfactor.batch import Sample
 from gnfactor.checkpoint import TrainedOn
 from gnfactor.config import DataConfig, ViewsConfig
 from gnfactor.envs.base import EVALUATION_SEEDS
+from gnfactor.envs.benchmark import read_manifest
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.scene import ARM, Observation
 
@@ -212,7 +213,7 @@ def load_split(
             one to learn from whose seed is for evaluation or whose keyframe lies outside the box.
     """
     if again is None:
-        training, validation = split_episodes(choose_episodes(store, config), config.validation_episodes)
+        training, validation = choose_split(store, config)
     else:
         training, validation = _named(store, again.training), _named(store, again.held_out)
     _refuse_evaluation_seeds(store, training)
@@ -269,6 +270,36 @@ def choose_episodes(store: Store, config: DataConfig) -> dict[str, list[EpisodeI
             "different, so put each renderer's into a store of its own, or name tasks of one in data.tasks"
         )
     return {task: sorted(by_task[task], key=_by_label) for task in wanted}
+
+
+def choose_split(store: Store, config: DataConfig) -> tuple[list[EpisodeInfo], list[EpisodeInfo]]:
+    """Episodes to learn from, and those that are held out.
+
+    Raises:
+        ConfigError: nothing would be left of a task, or there is no such task or benchmark.
+        DataError: the store lacks episodes of the benchmark, or has them from another version of the world.
+    """
+    if config.benchmark is None:
+        return split_episodes(choose_episodes(store, config), config.validation_episodes)
+    manifest = read_manifest(config.benchmark)
+    tasks = manifest.tasks if config.tasks is None else config.tasks
+    listed = {role: [scene.name for scene in manifest.of(role, tasks)] for role in ("training", "validation")}
+    there = {
+        info.name: info
+        for episodes in choose_episodes(store, replace(config, tasks=tasks)).values()
+        for info in episodes
+    }
+    absent = [name for names in listed.values() for name in names if name not in there]
+    if absent:
+        raise DataError(
+            f"the store {store.path} lacks {len(absent)} demonstrations of the benchmark '{manifest.name}', the first "
+            f"is '{absent[0]}'; collect them with `python -m data.collect {store.path} --benchmark {manifest.name}`, "
+            "or learn from whatever there is: data.benchmark=null"
+        )
+    training, validation = ([there[name] for name in listed[role]] for role in ("training", "validation"))
+    for info in (*training, *validation):
+        manifest.refuse_another_world(int(info.made_with.get(WORLD_VERSION_KEY, manifest.world_version)))
+    return training, validation
 
 
 def split_episodes(

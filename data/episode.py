@@ -18,6 +18,9 @@ from gnfactor.scene import Observation, View
 SCHEMA = 1
 """Version of the store's layout (see `data.arrays`); readers refuse any other."""
 
+WORLD_VERSION_KEY = "version of the tabletop world"
+"""Of `EpisodeInfo.made_with`, where the built-in world made the episode."""
+
 _KINDS = {"episode": "an episode", "store": "a store"}
 _LARGEST_LABEL = np.iinfo(np.uint16).max
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ def train(config: Config) -> Path:
     if config.data.store is None:
         raise ConfigError("data.store is not set; it is the path of the store to learn from: data.store=PATH")
     _check_features(config)
+    _check_eyes(config)
     console = Console(quiet=not is_first_process())
     point = resume_point(config)
     if point is not None:
@@ -112,6 +114,23 @@ def _check_features(config: Config) -> None:
             f"data.views.channels is {views.channels}, but policy.field.network.features is {field.network.features}; "
             "set the two equal"
         )
+
+
+def _check_eyes(config: Config) -> None:
+    """Refuse to train a policy that could not be evaluated as configured."""
+    trained, asked = config.policy, config.evaluate
+    if asked.cameras is not None and set(asked.cameras) != set(trained.cameras):
+        raise _unlike_evaluation("cameras", trained.cameras, asked.cameras)
+    if asked.image_size is not None and tuple(asked.image_size) != tuple(trained.image_size):
+        raise _unlike_evaluation("image_size", trained.image_size, asked.image_size)
+
+
+def _unlike_evaluation(name: str, trained: Sequence[object], asked: Sequence[object]) -> ConfigError:
+    wanted = ",".join(map(str, asked))
+    return ConfigError(
+        f"policy.{name} is {list(trained)}, but evaluate.{name} is {list(asked)}, so that the policy could not be "
+        f"evaluated; set policy.{name}=[{wanted}], or evaluate.{name}=null"
+    )
 
 
 def _feature_source(store: Store, config: Config, console: Console) -> FeatureSource | None:

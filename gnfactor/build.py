@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gnfactor.envs.base import Env
+from gnfactor.envs.base import Env, SeededScene
 from gnfactor.errors import ConfigError, MissingExtraError
 
 
@@ -20,6 +20,10 @@ class Environment:
     renderers: tuple[str, ...]
     film_camera: str
     """From where people see best what happens."""
+    version: Callable[[], int] | None = None
+    """Raised whenever its scenes, their pictures or how they behave change; None where nobody counts."""
+    digests: Callable[[Sequence[SeededScene]], list[str]] | None = None
+    """What scenes consist of before anything moves, a digest each; None where the world cannot tell."""
 
 
 def _make_tabletop(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
@@ -38,8 +42,32 @@ def _tabletop_variations() -> Mapping[str, int]:
     return {name: task.variation_count for name, task in TASKS.items()}
 
 
+def _tabletop_version() -> int:
+    try:
+        from gnfactor.envs.tabletop.world import WORLD_VERSION  # noqa: PLC0415 (needs the extra 'sim')
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    return WORLD_VERSION
+
+
+def _tabletop_digests(scenes: Sequence[SeededScene]) -> list[str]:
+    try:
+        from gnfactor.envs.tabletop.world import TabletopEnv  # noqa: PLC0415 (needs the extra 'sim')
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    env = TabletopEnv(cameras=())
+    return [env.digest(scene) for scene in scenes]
+
+
 ENVIRONMENTS: dict[str, Environment] = {
-    "tabletop": Environment(_make_tabletop, _tabletop_variations, renderers=("ray", "gl"), film_camera="spectator"),
+    "tabletop": Environment(
+        _make_tabletop,
+        _tabletop_variations,
+        renderers=("ray", "gl"),
+        film_camera="spectator",
+        version=_tabletop_version,
+        digests=_tabletop_digests,
+    ),
 }
 
 

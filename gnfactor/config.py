@@ -107,7 +107,10 @@ class DataConfig:
     instruction: Literal["first", "any"] = "first"
     """"first": the episode's default wording; "any": one of its wordings, drawn for each sample."""
     validation_episodes: int = 0
-    """The last so many episodes of each task are held out."""
+    """The last so many episodes of each task are held out; not read with a benchmark."""
+    benchmark: str | None = None
+    """Learn from exactly the training scenes of this benchmark and hold out its validation scenes, whatever else the
+    store has; null: learn from all that it has."""
     views: ViewsConfig = field(default_factory=ViewsConfig)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.collect import CollectConfig, Job, Outcome, attempt_scene, collect_episode, main, summarise
+from data.collect import CollectConfig, attempt_scene, collect_episode, jobs_of, main
+from data.expert_report import Journal, Outcome, summarise
 from data.store import Store
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
@@ -40,6 +41,9 @@ class Clumsy:
 
     rejected_placements = 2
 
+    def close(self) -> None:
+        pass
+
     def __init__(self, *failing: int, crowded: tuple[int, ...] = ()) -> None:
         self.scenes: list[SeededScene] = []
         self._failing, self._crowded = failing, crowded
@@ -56,8 +60,8 @@ class Clumsy:
 
 
 def collect_one(env: Clumsy, out: Path, index: int = 0) -> Outcome:
-    config = CollectConfig(out, ("push_buttons",), episodes=1, seed=0)
-    return collect_episode(Job(config, "push_buttons", index), cast("TabletopEnv", env), Store.create(out))
+    (*_, job) = jobs_of(CollectConfig(out, ("push_buttons",), episodes=index + 1, seed=0))
+    return collect_episode(job, cast("TabletopEnv", env), Store.create(out))
 
 
 @given(seed=st.integers(0, 10**12), index=st.integers(0, 10**6), attempt=st.integers(0, 20))
@@ -206,6 +210,12 @@ def test_the_command_collects_reports_and_goes_on(tmp_path: Path, capsys: pytest
         (["--tasks", "open_drawer", "--episodes", "1", "--rig-every", "0"], "--rig-every"),
         (["--tasks", "open_drawer", "--episodes", "1", "--colour", "red"], "--colour"),
         (["--episodes", "1"], "--tasks"),
+        (["--tasks", "open_drawer"], "--episodes"),
+        (["--benchmark", "tabletop3", "--episodes", "1"], "leave out --episodes"),
+        (["--benchmark", "tabletop3", "--seed", "0"], "leave out --episodes and --seed"),
+        (["--benchmark", "tabletop99"], "no benchmark 'tabletop99'; known are: "),
+        (["--tasks", "open_drawer", "--episodes", "1", "--report-only", "--cameras", "front"], "leave out --cameras"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--report-only", "--rig", "arc"], "leave out --rig"),
     ],
 )
 def test_a_bad_argument_is_one_line_and_status_2(
@@ -223,6 +233,109 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest
     assert main([str(tmp_path), "--tasks", "open_drawer", "--episodes", "1"]) == 2
     assert "is not a store" in capsys.readouterr().err
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+# Measuring the expert
+
+
+@given(
+    redrawn=st.lists(st.sampled_from(["dropped it", "stuck"]), max_size=4).map(tuple),
+    collected=st.lists(st.booleans(), min_size=1, max_size=8),
+)
+def test_every_scene_given_to_the_expert_is_an_attempt(redrawn: tuple[str, ...], collected: list[bool]) -> None:
+    outcomes = [
+        Outcome("lift", done, False, 3 if done else 0, 1, 2.0, redrawn if done else (*redrawn, "gave up"))
+        for done in collected
+    ]
+    report = summarise(outcomes)
+    assert report.attempts == len(collected) * len(redrawn) + len(collected)
+    assert report.successes == sum(collected)
+    assert report.attempts == report.successes + sum(report.failures.values())
+    assert report.interval.lower <= report.rate == report.successes / report.attempts <= report.interval.upper
+    assert list(report.failures.values()) == sorted(report.failures.values(), reverse=True)
+    assert report.rejected_placements == len(collected)
+    if any(collected):
+        assert report.seconds_per_demonstration == pytest.approx(2.0 * len(collected) / sum(collected))
+        assert report.mean_keyframes == 3
+
+
+def measure_with(env: Clumsy, monkeypatch: pytest.MonkeyPatch, out: Path, *more: str) -> dict[str, Any]:
+    monkeypatch.setattr("data.collect._make_env", lambda _: env)
+    tasks = ["--tasks", "push_buttons,open_drawer", "--episodes", "3", "--seed", "9"]
+    assert main([str(out), *tasks, "--report-only", "--report", str(out) + ".json", *more]) == 0
+    return json.loads(Path(str(out) + ".json").read_text())
+
+
+def test_a_measurement_tries_each_scene_once_and_keeps_no_demonstration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = Clumsy(0, 2, crowded=(5,))
+    reports = measure_with(env, monkeypatch, tmp_path / "out")
+    order = [(index, task) for index in range(3) for task in ("push_buttons", "open_drawer")]
+    assert env.scenes == [attempt_scene(task, 9, index, 0) for index, task in order]
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["expert.jsonl"]
+    buttons, drawer = reports["push_buttons"], reports["open_drawer"]
+    assert (buttons["attempts"], buttons["successes"], buttons["failures"]) == (3, 1, {"dropped it": 2})
+    assert (drawer["attempts"], drawer["successes"]) == (3, 2)
+    assert drawer["failures"] == {"no layout was found in 100 attempts": 1}
+    assert (buttons["rate"], buttons["rejected_placements"]) == (pytest.approx(1 / 3), 6)
+    assert buttons["interval"]["lower"] == pytest.approx(0.0615, abs=1e-4)  # Wilson 1/3
+    said = capsys.readouterr().err
+    for part in ("1/3", "33.3%", "redrawn", "push_buttons: 2 x dropped it"):
+        assert part in said
+
+
+def test_an_interrupted_measurement_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tired(Clumsy):
+        def record(
+            self, scene: SeededScene, frames: str, rig: RigConfig | None, rig_every: int
+        ) -> Demonstration | ExpertFailure:
+            if len(self.scenes) == 4:
+                raise KeyboardInterrupt
+            return super().record(scene, frames, rig, rig_every)
+
+    monkeypatch.setattr("data.collect._make_env", lambda _: Tired(1))
+    tasks = ["--tasks", "push_buttons,open_drawer", "--episodes", "3", "--seed", "9", "--report-only"]
+    assert main([str(tmp_path / "out"), *tasks]) == 130
+    journal = tmp_path / "out" / "expert.jsonl"
+    journal.write_text(journal.read_text() + '{"scene": "push_but')  # as if killed while writing
+    env = Clumsy()
+    reports = measure_with(env, monkeypatch, tmp_path / "out")
+    assert len(env.scenes) == 2
+    assert reports["open_drawer"]["failures"] == {"dropped it": 1}
+    assert {report["attempts"] for report in reports.values()} == {3}
+    assert measure_with(again := Clumsy(), monkeypatch, tmp_path / "out") == reports
+    assert again.scenes == []
+
+
+def test_a_journal_of_another_world_or_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "expert.jsonl"
+    journal = Journal(path, 1)
+    outcome = Outcome("lift", True, False, 3, 0, 1.5, ("dropped it",))
+    journal.add("lift/variation0/seed1", outcome)
+    assert Journal(path, 1).outcomes == {"lift/variation0/seed1": outcome}
+    with pytest.raises(DataError, match="name a new folder"):
+        Journal(path, 2)
+    path.write_text(path.read_text() + "no json\n")
+    with pytest.raises(DataError, match="is damaged"):
+        Journal(path, 1)
+
+
+def test_a_store_is_no_place_for_a_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Store.create(tmp_path)
+    assert main([str(tmp_path), "--tasks", "open_drawer", "--episodes", "1", "--report-only"]) == 2
+    assert "is a store" in capsys.readouterr().err
+
+
+def test_the_expert_is_measured_in_the_real_world_without_cameras(tmp_path: Path) -> None:
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    arguments = ["--tasks", "slide_block_to_color_target", "--episodes", "1", "--report-only", "--report", str(report)]
+    assert main([str(out), *arguments]) == 0
+    (found,) = json.loads(report.read_text()).values()
+    assert (found["attempts"], found["successes"], found["mean_keyframes"]) == (1, 1, 2)
+
+
+# Interruptions
 
 
 def start_collecting(out: Path) -> subprocess.Popen[bytes]:

@@ -271,6 +271,10 @@ def test_eval_takes_a_checkpoint_folder_bare_keys_and_another_folder(trained: Pa
         (["select=best"], "last, validation"),
         (["tasks=[fly]"], "open_drawer"),
         (["env=rlbnech"], "tabletop"),
+        (["benchmark=tabletop99"], "no benchmark 'tabletop99'; known are: "),
+        (["benchmark=tabletop3"], "tabletop3.cameras is ['front'], but the policy was trained with ['overhead']"),
+        (["benchmark=tabletop3", "episodes=3"], "'episodes' is fixed by the benchmark 'tabletop3'"),
+        (["max_steps=3", "evaluate.benchmark=tabletop3"], "'max_steps' is fixed by the benchmark 'tabletop3'"),
         (["extra"], "one checkpoint is expected"),
     ],
 )
@@ -309,6 +313,36 @@ def test_eval_warns_of_pictures_unlike_those_of_the_training(
     warning, _ = capsys.readouterr().err.splitlines()
     assert warning.startswith(f"warning: the policy learned from pictures by '{learned_from}'")
     assert f"'mujoco-{renderer}'" in warning
+
+
+def test_eval_runs_a_benchmark_by_name(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mujoco", exc_type=ImportError)
+    from gnfactor.envs import benchmark
+
+    listed = benchmark.read_manifest("tabletop3")
+    conditions = replace(listed.conditions, cameras=("overhead",), image_size=(16, 16), episodes=1, max_steps=1)
+    of_one_task = {
+        role: tuple(one for one in listed.scenes[role] if one.scene.task == "open_drawer")[:1]
+        for role in benchmark.ROLES
+    }
+    small = replace(listed, name="small", conditions=conditions, scenes=of_one_task)
+    (tmp_path / "small.json").write_text(benchmark.manifest_to_text(small))
+    monkeypatch.setattr(benchmark, "MANIFESTS", tmp_path)
+    learned = (*(scene.name for scene in small.of("training")), "open_drawer/variation0/seed7")
+    path = checkpoint_of(trained, tmp_path / "step=1", TrainedOn(("open_drawer",), "mujoco-ray", learned, ()))
+    assert door.main([path, "benchmark=small", "processes=1", "explain=false"]) == 0
+    report = json.loads((tmp_path / "evaluations" / "step=1-small" / "report.json").read_text())
+    assert report["protocol"]["benchmark"] == {"name": "small", "digest": small.digest}
+    (episode,) = report["episodes"]
+    (scene,) = small.of("evaluation")
+    assert (episode["task"], episode["variation"], episode["seed"]) == (scene.task, scene.variation, scene.seed)
+    expected = "2 demonstrations, 1 of them among the 1 training demonstrations of small"
+    assert report["subject"]["demonstrations"] == expected
+    said = capsys.readouterr().out
+    for part in ("benchmark small", small.digest, "open_drawer", "95% interval", "mean"):
+        assert part in said
 
 
 def test_eval_without_a_checkpoint_there_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("gnfactor.agent", "gnfactor.rollout", "gnfactor.envs.*", "gnfactor.build"),
     ("gnfactor.config", "gnfactor.checkpoint"),
     ("gnfactor.training.*", "gnfactor.evaluation.*"),
+    ("gnfactor.compare",),
     ("data.*",),
     ("train", "eval"),
 )

@@ -28,6 +28,11 @@ class SeededScene:
     variation: int
     seed: int
 
+    @property
+    def name(self) -> str:
+        """What a demonstration of it is called in stores, such as `open_drawer/variation0/seed17`."""
+        return f"{self.task}/variation{self.variation}/seed{self.seed}"
+
 
 @dataclass(frozen=True)
 class StoredScene:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gnfactor.build import Environment, environment
 from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Policy, SeededScene
+from gnfactor.envs.benchmark import Conditions, Manifest, read_manifest
+from gnfactor.envs.draw import draw_seed, draw_variation
 from gnfactor.errors import ConfigError, GNFactorError, MissingExtraError, ObservationError
 from gnfactor.evaluation.controls import CONTROLS
 from gnfactor.evaluation.film import Film
@@ -25,6 +25,7 @@ from gnfactor.evaluation.report import (
     SCHEMA,
     EpisodeRecord,
     Explained,
+    NamedScenes,
     Protocol,
     Report,
     Subject,
@@ -44,10 +45,16 @@ SELECTIONS = {"last": "the last by step", "validation": "the least mean translat
 """By name: how a checkpoint is chosen among those of a run."""
 
 
+FIXED_BY_BENCHMARKS = ("tasks", *(field.name for field in fields(Conditions)))
+"""Keys of `EvaluateConfig` that a benchmark sets."""
+
+
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Which scenes a checkpoint is tried in, and how."""
 
+    benchmark: str | None = None
+    """Name of a benchmark: evaluate in exactly its scenes, under its protocol. Null: in scenes drawn from the seed."""
     env: str = "tabletop"
     tasks: tuple[str, ...] | None = None
     """Null: the tasks that it was trained on."""
@@ -110,6 +117,7 @@ def evaluate(
     console: Console | None = None,
     world: Environment | None = None,
     explain: Explain | None = None,
+    manifest: Manifest | None = None,
 ) -> Report:
     """Run the episodes that `config` asks for and say what came of them.
 
@@ -123,20 +131,27 @@ def evaluate(
         console: where progress is shown.
         world: the environment, if it is none of those known by name.
         explain: draws the policy's decisions, if it is one that can be looked into.
+        manifest: the benchmark, if it is none of those known by name.
 
     Raises:
-        ConfigError: an environment, task, control or renderer that there is not.
+        ConfigError: an environment, benchmark, task, control or renderer that there is not.
+        SceneError: the benchmark's scenes are others here than where it was made.
         ObservationError: cameras or image sizes other than the policy's are asked for.
         MissingExtraError: the environment or the video writer is not installed.
     """
     started_s = time.monotonic()
+    if config.benchmark is not None:
+        manifest = manifest or read_manifest(config.benchmark)
+        config = under_conditions(config, manifest)
     world = world or environment(config.env)
     counts = world.variation_counts()
     _refuse_other_eyes(config, eyes)
     _refuse_impossible(config, world, counts)
     console = console or Console()
     venue = Venue(partial(world.make, eyes.cameras, eyes.image_size, config.renderer), counts)
-    scenes = evaluation_scenes(config, counts)
+    if manifest is not None:
+        _check_scenes(manifest, world, console)
+    scenes = evaluation_scenes(config, counts) if manifest is None else manifest.of("evaluation")
     rounds: tuple[str | None, ...] = (None, *config.controls)
     jobs = [_job(config, scene, control) for control in rounds for scene in scenes]
     starts = _Starts(jobs)
@@ -155,7 +170,7 @@ def evaluate(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         wall_s=time.monotonic() - started_s,
         subject=subject,
-        protocol=_protocol(config, eyes, scenes),
+        protocol=_protocol(config, eyes, scenes, world, manifest),
         score=score(by_round[None]),
         controls=controls,
         void_controls=void_controls(controls),
@@ -167,6 +182,12 @@ def evaluate(
     )
 
 
+def under_conditions(config: EvaluateConfig, manifest: Manifest) -> EvaluateConfig:
+    """The configuration with everything that a benchmark fixes as the benchmark has it, see `FIXED_BY_BENCHMARKS`."""
+    fixed = {key: value for key, value in asdict(manifest.conditions).items() if key in FIXED_BY_BENCHMARKS}
+    return replace(config, tasks=manifest.tasks, **fixed)
+
+
 def evaluation_scenes(config: EvaluateConfig, variation_counts: Mapping[str, int]) -> list[SeededScene]:
     """Scenes to evaluate in: for each task the first `episodes` of an endless list that task and seed determine.
 
@@ -176,16 +197,23 @@ def evaluation_scenes(config: EvaluateConfig, variation_counts: Mapping[str, int
     for task in config.tasks or ():
         count = variation_counts[task]
         for index in range(config.episodes):
-            shuffled = np.random.default_rng(_number(task, config.seed, "round", index // count)).permutation(count)
-            seed = EVALUATION_SEEDS[_number(task, config.seed, "scene", index) % len(EVALUATION_SEEDS)]
-            scenes.append(SeededScene(task, int(shuffled[index % count]), seed))
+            variation = draw_variation(task, count, index, config.seed)
+            seed = draw_seed(EVALUATION_SEEDS, task, config.seed, "scene", index)
+            scenes.append(SeededScene(task, variation, seed))
     return scenes
 
 
-def _number(*parts: object) -> int:
-    """A number that the parts determine on every machine."""
-    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big")
+def _check_scenes(manifest: Manifest, world: Environment, console: Console) -> None:
+    """Refuse a benchmark whose evaluation scenes this world makes otherwise."""
+    if world.version is None or world.digests is None:
+        raise ConfigError(
+            f"the environment '{manifest.conditions.env}' cannot tell whether its scenes are those of the benchmark "
+            f"'{manifest.name}'; evaluate without a benchmark"
+        )
+    manifest.refuse_another_world(world.version())
+    scenes = manifest.of("evaluation")
+    console.print(f"comparing {len(scenes)} scenes with the manifest of {manifest.name}", highlight=False)
+    manifest.refuse_other_scenes("evaluation", world.digests(scenes))
 
 
 def _known(key: str, value: str, known: Sequence[str] | Mapping[str, object]) -> None:
@@ -194,15 +222,17 @@ def _known(key: str, value: str, known: Sequence[str] | Mapping[str, object]) ->
 
 
 def _refuse_other_eyes(config: EvaluateConfig, eyes: Eyes) -> None:
+    source = "evaluate" if config.benchmark is None else config.benchmark
+    remedy = "leave the key out" if config.benchmark is None else "evaluate without the benchmark"
     if config.cameras is not None and set(config.cameras) != set(eyes.cameras):
         raise ObservationError(
-            f"evaluate.cameras is {list(config.cameras)}, but the policy was trained with {list(eyes.cameras)} and "
-            "cannot look through others; leave the key out, or train with those cameras"
+            f"{source}.cameras is {list(config.cameras)}, but the policy was trained with {list(eyes.cameras)} and "
+            f"cannot look through others; {remedy}, or train with those cameras"
         )
     if config.image_size is not None and tuple(config.image_size) != tuple(eyes.image_size):
         raise ObservationError(
-            f"evaluate.image_size is {list(config.image_size)}, but the policy was trained on pictures of "
-            f"{list(eyes.image_size)} (width, height); leave the key out, or train on that size"
+            f"{source}.image_size is {list(config.image_size)}, but the policy was trained on pictures of "
+            f"{list(eyes.image_size)} (width, height); {remedy}, or train on that size"
         )
 
 
@@ -239,7 +269,9 @@ def _record(scene: SeededScene, episode: Episode) -> EpisodeRecord:
     )
 
 
-def _protocol(config: EvaluateConfig, eyes: Eyes, scenes: Sequence[SeededScene]) -> Protocol:
+def _protocol(
+    config: EvaluateConfig, eyes: Eyes, scenes: Sequence[SeededScene], world: Environment, manifest: Manifest | None
+) -> Protocol:
     seeds = [scene.seed for scene in scenes]
     return Protocol(
         env=config.env,
@@ -257,6 +289,8 @@ def _protocol(config: EvaluateConfig, eyes: Eyes, scenes: Sequence[SeededScene])
             "never overlap"
         ),
         processes=config.processes,
+        world_version=None if world.version is None else world.version(),
+        benchmark=None if manifest is None else NamedScenes(manifest.name, manifest.digest),
     )
 
 

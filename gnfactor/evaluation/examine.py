@@ -13,6 +13,7 @@ from rich.console import Console
 from gnfactor.agent import Agent
 from gnfactor.checkpoint import FOLDER, TrainedOn, load_policy, select_checkpoint
 from gnfactor.config import Config, config_hash
+from gnfactor.envs.benchmark import Manifest, read_manifest
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
 from gnfactor.evaluation.curves import plot_training
 from gnfactor.evaluation.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
@@ -27,7 +28,8 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
     Args:
         path: checkpoint folder, or run folder, of which `config.select` chooses a checkpoint.
         config: which scenes, and how.
-        folder: for the report; None: `evaluations/<checkpoint>-<environment>-seed<seed>` of the run.
+        folder: for the report; None: `evaluations/<checkpoint>-<environment>-seed<seed>` of the run, or
+            `evaluations/<checkpoint>-<benchmark>`.
         console: for progress and the table.
 
     Raises:
@@ -38,15 +40,17 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
     loaded = load_policy(chosen)
     folder = folder or default_folder(chosen, config)
     agent = Agent(loaded.policy, _device(config.device))
+    manifest = None if config.benchmark is None else read_manifest(config.benchmark)
     subject = Subject(
         checkpoint=str(chosen),
         step=loaded.info.step,
         selected_by="named by its folder" if chosen == path else SELECTIONS[config.select],
         config_hash=config_hash(loaded.config),
+        demonstrations=_demonstrations(loaded.info.trained_on, manifest),
     )
     eyes = Eyes(agent.cameras, agent.image_size)
     draw = partial(explain, loaded.policy)
-    report = evaluate(agent, eyes, config, subject, folder, str(agent.device), console, explain=draw)
+    report = evaluate(agent, eyes, config, subject, folder, str(agent.device), console, explain=draw, manifest=manifest)
     curves = _curves(chosen, folder, console)
     write_report(report, folder, curves, _novel_views(chosen, folder))
     print_report(report, console)
@@ -65,7 +69,21 @@ def with_trained_tasks(trained: Config, trained_on: TrainedOn | None) -> Evaluat
 def default_folder(checkpoint: Path, config: EvaluateConfig) -> Path:
     """Where a report goes if nothing else is said: into the checkpoint's run, or beside a checkpoint without one."""
     run = checkpoint.parent.parent if checkpoint.parent.name == FOLDER else checkpoint.parent
-    return run / "evaluations" / f"{checkpoint.name}-{config.env}-seed{config.seed}"
+    scenes = f"{config.env}-seed{config.seed}" if config.benchmark is None else config.benchmark
+    return run / "evaluations" / f"{checkpoint.name}-{scenes}"
+
+
+def _demonstrations(trained_on: TrainedOn | None, manifest: Manifest | None) -> str | None:
+    """Which demonstrations a policy learned from, compared with those that a benchmark lists for that."""
+    if trained_on is None or manifest is None:
+        return None
+    listed, learned = {scene.name for scene in manifest.of("training")}, set(trained_on.training)
+    if learned == listed:
+        return f"exactly the {len(listed)} training demonstrations of {manifest.name}"
+    return (
+        f"{len(learned)} demonstrations, {len(learned & listed)} of them among the {len(listed)} training "
+        f"demonstrations of {manifest.name}"
+    )
 
 
 def _device(name: str) -> str:

@@ -43,7 +43,9 @@ def write_report(report: Report, folder: Path, curves: str | None = None, views:
 
 def print_report(report: Report, console: Console) -> None:
     """Show the table of a report on a terminal."""
-    table = Table(title=f"{report.protocol.env}: unseen scenes", title_justify="left")
+    benchmark = report.protocol.benchmark
+    title = f"{report.protocol.env}: unseen scenes" if benchmark is None else f"benchmark {benchmark.name}"
+    table = Table(title=title, title_justify="left")
     for heading in _HEADINGS:
         table.add_column(heading, justify="left" if heading == "task" else "right")
     rows = _rows(report.score)
@@ -58,6 +60,8 @@ def print_report(report: Report, console: Console) -> None:
         ended = ", ".join(f"{_ENDINGS[ending]} {count}" for ending, count in found.endings.items() if count)
         console.print(f"{title}: {ended}", style="red" if found.endings["crashed"] else "dim", highlight=False)
     console.print(f"intervals: {WILSON}; of the mean: {MEAN_INTERVAL}", style="dim", highlight=False)
+    for line in _conditions(report):
+        console.print(line, style="dim", highlight=False, markup=False)
     repeated = sum(episode.repeated for episode in report.episodes)
     if repeated:
         console.print(f"{repeated} episodes were repeated since the environment's process had died", style="yellow")
@@ -91,7 +95,9 @@ def markdown(report: Report, curves: str | None = None, views: str | None = None
 
 def _summary(report: Report) -> str:
     mean, interval = report.score.mean, report.score.interval
-    text = f"Mean success **{mean:.1%}** ({_interval(interval)}) over {len(report.episodes)} episodes of "
+    named = report.protocol.benchmark
+    text = "" if named is None else f"Benchmark **{named.name}**, manifest `{named.digest}`. "
+    text += f"Mean success **{mean:.1%}** ({_interval(interval)}) over {len(report.episodes)} episodes of "
     return text + f"{len(report.score.tasks)} tasks in scenes that the policy has never seen.\n"
 
 
@@ -143,14 +149,9 @@ def _rates(score: Score) -> tuple[str, ...]:
 
 def _protocol(report: Report) -> str:
     protocol, machine, subject = report.protocol, report.machine, report.subject
-    width, height = protocol.image_size
-    refused = {"end": "ends the episode as a failure (the published protocol)", "continue": "counts as an action"}
     lines = [
-        f"environment: {protocol.env}, pictures by the renderer '{protocol.renderer}'",
-        f"cameras: {', '.join(protocol.cameras)}, {width}x{height} pixels",
-        f"episodes: {protocol.episodes_per_task} per task, at most {protocol.max_steps} actions each",
-        f"an action that cannot be carried out {refused[protocol.on_refusal]}",
-        f"evaluation seed {protocol.seed}: {protocol.seeds_are_unseen}",
+        *_conditions(report),
+        protocol.seeds_are_unseen,
         f"every scene's task, variation and seed stand in {JSON_NAME}",
         f"wall time {report.wall_s:.0f} s with {protocol.processes} environment processes, made {report.made_at}",
         f"machine: {machine.processor}, {machine.cores} cores, policy on {machine.device}; {machine.system}",
@@ -158,8 +159,27 @@ def _protocol(report: Report) -> str:
     ]
     if subject is not None:
         chosen = f"checkpoint `{subject.checkpoint}`, step {subject.step}, chosen by: {subject.selected_by}"
-        lines[:0] = [chosen, f"configuration hash: {subject.config_hash}"]
+        learned = [] if subject.demonstrations is None else [f"learned from {subject.demonstrations}"]
+        lines[:0] = [chosen, f"configuration hash: {subject.config_hash}", *learned]
     return _list(lines)
+
+
+def _conditions(report: Report) -> list[str]:
+    """The protocol, as far as results depend on it."""
+    protocol = report.protocol
+    width, height = protocol.image_size
+    refused = {"end": "ends the episode as a failure (the published protocol)", "continue": "counts as an action"}
+    version = "" if protocol.world_version is None else f" in version {protocol.world_version}"
+    scenes = f"scenes drawn from the evaluation seed {protocol.seed}"
+    if protocol.benchmark is not None:
+        scenes = f"scenes: those of the benchmark {protocol.benchmark.name}, manifest {protocol.benchmark.digest}"
+    return [
+        scenes,
+        f"environment: {protocol.env}{version}, pictures by the renderer '{protocol.renderer}'",
+        f"cameras: {', '.join(protocol.cameras)}, {width}x{height} pixels",
+        f"episodes: {protocol.episodes_per_task} per task, at most {protocol.max_steps} actions each",
+        f"an action that cannot be carried out {refused[protocol.on_refusal]}",
+    ]
 
 
 def _endings(report: Report) -> str:

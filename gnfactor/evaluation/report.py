@@ -76,6 +76,14 @@ class EpisodeRecord:
 
 
 @dataclass(frozen=True)
+class NamedScenes:
+    """A benchmark, and what its manifest said."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Protocol:
     """How the episodes were run."""
 
@@ -93,6 +101,10 @@ class Protocol:
     seeds_are_unseen: str
     """Why no scene can have been trained on."""
     processes: int
+    world_version: int | None = None
+    """Of the environment; None where nobody counts."""
+    benchmark: NamedScenes | None = None
+    """The benchmark whose scenes these are, and no others; None where they were drawn from the seed."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,8 @@ class Subject:
     selected_by: str
     """Rule that chose it among the checkpoints of its run."""
     config_hash: str
+    demonstrations: str | None = None
+    """Which it learned from, compared with those of the benchmark; None where that is not known."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,11 @@ def make_graspable(spec: mujoco.MjSpec, body: str) -> None:
     )
 
 
+def room_bodies(model: mujoco.MjModel) -> list[int]:
+    """Ids of the bodies just below the world that every scene has, and of the world itself."""
+    return [0, *(int(model.body(body.name).id) for body in base_scene().worldbody.bodies)]
+
+
 def _set_up_opengl(spec: mujoco.MjSpec) -> None:
     """Clipping planes (m, since the extent is their unit), buffer, and no smoothing: edges belong to one thing."""
     spec.stat.extent = 1

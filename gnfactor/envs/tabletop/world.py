@@ -15,12 +15,13 @@ from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import Capabilities, Scene, SeededScene, Start, Step
 from gnfactor.envs.tabletop.arm import Arm
 from gnfactor.envs.tabletop.cameras import tabletop_cameras
+from gnfactor.envs.tabletop.description import movable_positions, scene_digest
 from gnfactor.envs.tabletop.expert import ExpertFailure, Film, Reach
 from gnfactor.envs.tabletop.motion import Mover
 from gnfactor.envs.tabletop.placement import scene_generator
 from gnfactor.envs.tabletop.rendering import Renderer, label_names, make_renderer
 from gnfactor.envs.tabletop.rig import RigConfig, rig_cameras
-from gnfactor.envs.tabletop.scene import base_scene
+from gnfactor.envs.tabletop.scene import base_scene, room_bodies
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.tasks.base import Goal, Task
 from gnfactor.errors import SceneError
@@ -119,6 +120,11 @@ class TabletopEnv:
         return self._running.stage.data
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """Where the task's movable bodies are now: x, y, z of each, units of 0.1 mm."""
+        return movable_positions(self.model, self.data)
+
+    @property
     def _running(self) -> _Episode:
         if self._episode is None:
             raise RuntimeError("there is no scene yet: call reset first")
@@ -148,6 +154,14 @@ class TabletopEnv:
         episode.mover.settle()
         episode.start_s = stage.data.time
         return Start(self._observe(), task.instructions(scene.variation))
+
+    def digest(self, scene: SeededScene) -> str:
+        """What a scene consists of before any physics, in twelve hexadecimal digits; the present scene stays.
+
+        Raises:
+            SceneError: see `reset`.
+        """
+        return scene_digest(self._set(find_task(scene.task, scene.variation), scene).model)
 
     def step(self, action: Action) -> Step:
         episode = self._running
@@ -231,7 +245,7 @@ class TabletopEnv:
         arm = observation.arms[ARM]
         data.qpos[episode.stage.arm.qpos] = arm.joint_positions
         data.qpos[episode.stage.arm.finger_qpos] = arm.finger_positions_m
-        objects = ~np.isin(model.body_rootid[model.geom_bodyid], _room_bodies(model))
+        objects = ~np.isin(model.body_rootid[model.geom_bodyid], room_bodies(model))
         alpha = model.geom_rgba[:, 3].copy()
         model.geom_rgba[objects, 3] = 0.0
         try:
@@ -312,11 +326,6 @@ def find_task(name: str, variation: int) -> Task[Any]:
             f"{name} has the variations 0 to {task.variation_count - 1}, not {variation}; choose one of these"
         )
     return task
-
-
-def _room_bodies(model: mujoco.MjModel) -> list[int]:
-    """Ids of the bodies just below the world that every scene has, and of the world itself."""
-    return [0, *(int(model.body(body.name).id) for body in base_scene().worldbody.bodies)]
 
 
 def _refusal(target: ArmTarget) -> str | None:
