@@ -20,6 +20,8 @@ class Environment:
     renderers: tuple[str, ...]
     film_camera: str
     """From where people see best what happens."""
+    perturbations: Callable[[], Mapping[str, tuple[str, ...]]] = dict
+    """By task: names of what can be changed about its scenes, see `gnfactor.envs.base.PERTURBATION_TITLES`."""
 
 
 def _make_tabletop(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
@@ -38,8 +40,23 @@ def _tabletop_variations() -> Mapping[str, int]:
     return {name: task.variation_count for name, task in TASKS.items()}
 
 
+def _tabletop_perturbations() -> Mapping[str, tuple[str, ...]]:
+    try:
+        from gnfactor.envs.tabletop.perturbations import perturbations_of  # noqa: PLC0415 (needs the extra 'sim')
+        from gnfactor.envs.tabletop.tasks import TASKS  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    return {name: perturbations_of(task) for name, task in TASKS.items()}
+
+
 ENVIRONMENTS: dict[str, Environment] = {
-    "tabletop": Environment(_make_tabletop, _tabletop_variations, renderers=("ray", "gl"), film_camera="spectator"),
+    "tabletop": Environment(
+        _make_tabletop,
+        _tabletop_variations,
+        renderers=("ray", "gl"),
+        film_camera="spectator",
+        perturbations=_tabletop_perturbations,
+    ),
 }
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from typing import get_args
@@ -105,6 +105,10 @@ class Subject:
     selected_by: str
     """Rule that chose it among the checkpoints of its run."""
     config_hash: str
+    text_encoder: str | None = None
+    """What made numbers of instructions: "clip", "hashing"; None where that is not known."""
+    wordings: str | None = None
+    """In training: the "first" wording of each instruction, or "any"; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,11 @@ class Report:
     control_episodes: Mapping[str, tuple[EpisodeRecord, ...]]
     explained: tuple[Explained, ...] = ()
     """The first decision in the first scene of each task."""
+    perturbations: Mapping[str, Score] = field(default_factory=dict[str, Score])
+    """By name: the same scenes, with something changed."""
+    perturbation_episodes: Mapping[str, tuple[EpisodeRecord, ...]] = field(
+        default_factory=dict[str, tuple[EpisodeRecord, ...]]
+    )
 
 
 def wilson(successes: int, episodes: int) -> Interval:

@@ -23,7 +23,7 @@ from mujoco import mjtGeom
 
 from gnfactor.actions import ArmTarget
 from gnfactor.envs.tabletop.colors import Rgb
-from gnfactor.envs.tabletop.placement import Place, Pose, yaw_quaternion_wxyz
+from gnfactor.envs.tabletop.placement import Place, Pose, Region, yaw_quaternion_wxyz
 from gnfactor.envs.tabletop.scene import GRASP_PREFIX
 from gnfactor.scene import TABLE_HEIGHT_M
 
@@ -57,6 +57,12 @@ class Task(ABC, Generic[Layout]):
 
     name: str
     variation_count: int
+    region: Region
+    """Optional, for the perturbation that draws elsewhere: `sample` draws from `self.region`."""
+    resizable: tuple[str, ...] = ()
+    """For perturbations: names of the free bodies that may be larger or smaller, the task remaining what it is."""
+    recolorable: tuple[str, ...] = ()
+    """For perturbations: names of the bodies whose colour means nothing."""
 
     @abstractmethod
     def instructions(self, variation: int) -> tuple[str, ...]:
@@ -132,6 +138,4 @@ def add_box(
 
 def holding(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
     """Whether the gripper holds something."""
-    return any(
-        data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq)
-    )
+    return any(data.eq_active[weld] and model.equality(weld).name.startswith(GRASP_PREFIX) for weld in range(model.neq))

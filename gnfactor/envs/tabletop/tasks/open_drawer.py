@@ -25,8 +25,9 @@ DRAWERS = ("bottom", "middle", "top")
 OPEN_M = 0.15
 """A drawer that has come out further than this is open."""
 
+CHEST = "chest"
+
 # The chest's frame lies on the table below the middle of its front; x points into the chest, away from the robot.
-_REGION = Region(x_m=(0.32, 0.62), y_m=(-0.20, 0.20), max_yaw_deg=22.0)
 _WIDTH_M, _DEPTH_M, _BOARD_M = 0.30, 0.24, 0.012
 _PLINTH_M, _DRAWER_HEIGHT_M = 0.03, 0.12
 _TRAVEL_M = 0.21
@@ -59,6 +60,8 @@ class OpenDrawer(Task[Chest]):
 
     name = "open_drawer"
     variation_count = len(DRAWERS)
+    region = Region(x_m=(0.32, 0.62), y_m=(-0.20, 0.20), max_yaw_deg=22.0)
+    recolorable = (CHEST,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         drawer = DRAWERS[variation]
@@ -69,10 +72,10 @@ class OpenDrawer(Task[Chest]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> Chest:
-        return Chest(sample_place(_REGION, rng), variation)
+        return Chest(sample_place(self.region, rng), variation)
 
     def build(self, layout: Chest, spec: mujoco.MjSpec) -> None:
-        chest = stand(spec, "chest", layout.place)
+        chest = stand(spec, CHEST, layout.place)
         height = _PLINTH_M + len(DRAWERS) * _DRAWER_HEIGHT_M
         middle, side = _DEPTH_M / 2, (_WIDTH_M - _BOARD_M) / 2
         for y in (-side, side):
@@ -154,6 +157,6 @@ def _add_drawer(spec: mujoco.MjSpec, chest: mujoco.MjsBody, index: int) -> None:
         frictionloss=0.3,
     )
     # The chest is fixed to the world, and MuJoCo does not filter contacts of such a parent with its child.
-    spec.add_exclude(bodyname1="chest", bodyname2=name)
+    spec.add_exclude(bodyname1=CHEST, bodyname2=name)
     for below in range(index):
         spec.add_exclude(bodyname1=drawer_name(below), bodyname2=name)
