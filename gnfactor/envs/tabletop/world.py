@@ -193,6 +193,8 @@ class TabletopEnv:
     ) -> Demonstration | ExpertFailure:
         """Make a scene and let the expert do its task, once.
 
+        A demonstration does not tell a perturbed scene from the scene itself; do not train on it unawares.
+
         Args:
             scene: which one.
             frames: "keyframes" keeps the start and the end of every action; "all" also what lies between, at
