@@ -24,6 +24,7 @@ or one of its checkpoints/step=... folders. Everything else comes from the check
   python eval.py runs/demo tasks=[open_drawer] episodes=100 videos=true
   python eval.py runs/demo controls=[empty_scene,other_instruction] run_dir=runs/demo-controls
   python eval.py runs/ten benchmark=tabletop10
+  python eval.py runs/demo perturb=[distractors,lighting] run_dir=runs/demo-perturbed
 
 Keys, with evaluate. before them or without:
   benchmark=NAME        exactly the scenes of a benchmark, under its protocol, which sets most other keys
@@ -36,6 +37,9 @@ Keys, with evaluate. before them or without:
   select=last           of a run's checkpoints: last (by step), or validation (least error on held-out episodes)
   on_refusal=end        an action that cannot be carried out fails the episode (end) or counts as one (continue)
   controls=[]           the same scenes again with something withheld: empty_scene, other_instruction
+  perturb=[]            the same scenes again with one thing changed: distractors, larger, smaller, new_color,
+                        new_position, table, background, lighting, camera_pose, camera_pose_stale, field_of_view,
+                        field_of_view_stale, paraphrase
   videos=false          film one success and one failure of each task
   explain=true          draw what the policy makes of the first scene of each task: values of voxels, Grad-CAM
   renderer=ray          ray or gl; the one that made the training data

@@ -24,6 +24,8 @@ class Environment:
     """Raised whenever its scenes, their pictures or how they behave change; None where nobody counts."""
     digests: Callable[[Sequence[SeededScene]], list[str]] | None = None
     """What scenes consist of before anything moves, a digest each; None where the world cannot tell."""
+    perturbations: Callable[[], Mapping[str, tuple[str, ...]]] = dict
+    """By task: names of what can be changed about its scenes, see `gnfactor.envs.base.PERTURBATION_TITLES`."""
 
 
 def _make_tabletop(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
@@ -59,6 +61,15 @@ def _tabletop_digests(scenes: Sequence[SeededScene]) -> list[str]:
     return [env.digest(scene) for scene in scenes]
 
 
+def _tabletop_perturbations() -> Mapping[str, tuple[str, ...]]:
+    try:
+        from gnfactor.envs.tabletop.perturbations import perturbations_of  # noqa: PLC0415 (needs the extra 'sim')
+        from gnfactor.envs.tabletop.tasks import TASKS  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    return {name: perturbations_of(task) for name, task in TASKS.items()}
+
+
 ENVIRONMENTS: dict[str, Environment] = {
     "tabletop": Environment(
         _make_tabletop,
@@ -67,6 +78,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         film_camera="spectator",
         version=_tabletop_version,
         digests=_tabletop_digests,
+        perturbations=_tabletop_perturbations,
     ),
 }
 

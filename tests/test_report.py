@@ -129,6 +129,8 @@ def test_a_report_is_written_as_json_that_a_program_can_read(tmp_path: Path) -> 
         "step": 1000,
         "selected_by": "the last by step",
         "config_hash": "0123456789ab",
+        "text_encoder": None,
+        "wordings": None,
     }
     assert [episode["success"] for episode in read["episodes"]].count(True) == 3
     assert read["episodes"][0].keys() >= {"task", "variation", "seed", "instruction", "ending", "reason", "steps"}

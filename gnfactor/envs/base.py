@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from gnfactor.actions import Action
@@ -18,15 +19,35 @@ TRAINING_SEEDS = range(10**9)
 """Scene seeds that collectors may use."""
 EVALUATION_SEEDS = range(10**9, 2 * 10**9)
 """Scene seeds that evaluators may use: no evaluation scene is ever a training scene."""
+PERTURBATION_TITLES: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "distractors": "objects beside those of the task",
+        "larger": "the moved object larger",
+        "smaller": "the moved object smaller",
+        "new_color": "an object in a colour that no training scene has",
+        "new_position": "objects outside the region where training scenes have them",
+        "table": "another table top",
+        "background": "another floor and wall",
+        "lighting": "other lights",
+        "camera_pose": "cameras moved, their new poses known",
+        "camera_pose_stale": "cameras moved, their old poses reported",
+        "field_of_view": "other fields of view, known",
+        "field_of_view_stale": "other fields of view, the old ones reported",
+        "paraphrase": "the instruction in other words",
+    }
+)
+"""What may be changed about a scene, one thing at a time, with what it means. A world need not know all of them."""
 
 
 @dataclass(frozen=True)
 class SeededScene:
-    """A scene that a seeded environment makes again from these three numbers alone."""
+    """A scene that a seeded environment makes again from this alone."""
 
     task: str
     variation: int
     seed: int
+    perturbation: str | None = None
+    """A name in `PERTURBATION_TITLES`: the scene of the same three numbers with this changed; None: as it is."""
 
     @property
     def name(self) -> str:

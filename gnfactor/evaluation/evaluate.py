@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gnfactor.build import Environment, environment
-from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Policy, SeededScene
+from gnfactor.envs.base import EVALUATION_SEEDS, PERTURBATION_TITLES, TRAINING_SEEDS, Policy, SeededScene
 from gnfactor.envs.benchmark import Conditions, Manifest, read_manifest
 from gnfactor.envs.draw import draw_seed, draw_variation
 from gnfactor.errors import ConfigError, GNFactorError, MissingExtraError, ObservationError
@@ -74,6 +74,8 @@ class EvaluateConfig:
     "continue"."""
     controls: tuple[str, ...] = ()
     """Run the same scenes again with something withheld: "empty_scene", "other_instruction"."""
+    perturb: tuple[str, ...] = ()
+    """Run the same scenes again with something changed, such as "distractors", "lighting" or "new_position"."""
     videos: bool = False
     """Film one success and one failure of each task."""
     explain: bool = True
@@ -94,6 +96,8 @@ class EvaluateConfig:
                 raise ConfigError(f"evaluate.{name} is {value}; at least {least} is expected")
         for control in self.controls:
             _known("controls", control, CONTROLS)
+        for perturbation in self.perturb:
+            _known("perturb", perturbation, PERTURBATION_TITLES)
         if self.tasks is not None and (not self.tasks or len(set(self.tasks)) != len(self.tasks)):
             raise ConfigError(f"evaluate.tasks is {list(self.tasks)}; name at least one task, each once")
 
@@ -134,7 +138,7 @@ def evaluate(
         manifest: the benchmark, if it is none of those known by name.
 
     Raises:
-        ConfigError: an environment, benchmark, task, control or renderer that there is not.
+        ConfigError: an environment, benchmark, task, control, perturbation or renderer that there is not.
         SceneError: the benchmark's scenes are others here than where it was made.
         ObservationError: cameras or image sizes other than the policy's are asked for.
         MissingExtraError: the environment or the video writer is not installed.
@@ -152,8 +156,8 @@ def evaluate(
     if manifest is not None:
         _check_scenes(manifest, world, console)
     scenes = evaluation_scenes(config, counts) if manifest is None else manifest.of("evaluation")
-    rounds: tuple[str | None, ...] = (None, *config.controls)
-    jobs = [_job(config, scene, control) for control in rounds for scene in scenes]
+    rounds: tuple[str | None, ...] = (None, *config.controls, *config.perturb)
+    jobs = [_job(config, scene, name) for name in rounds for scene in scenes]
     starts = _Starts(jobs)
     episodes = _run(jobs, venue, policy, config.processes, console, "evaluating", starts.keep)
     records = [_record(scene, episode) for scene, episode in zip(scenes * len(rounds), episodes, strict=True)]
@@ -178,6 +182,8 @@ def evaluate(
         machine=this_machine(device),
         episodes=by_round[None],
         control_episodes={name: by_round[name] for name in config.controls},
+        perturbations={name: score(by_round[name]) for name in config.perturb},
+        perturbation_episodes={name: by_round[name] for name in config.perturb},
         explained=explained,
     )
 
@@ -246,13 +252,28 @@ def _refuse_impossible(config: EvaluateConfig, world: Environment, counts: Mappi
         _known("tasks", task, counts)
         if "other_instruction" in config.controls and counts[task] < 2:
             raise ConfigError(f"'{task}' has one variation: leave out the control 'other_instruction'")
+        _refuse_unsuitable(config, task, world)
     _known("renderer", config.renderer, world.renderers)
     if config.videos and find_spec("cv2") is None:
         raise MissingExtraError("opencv-python-headless", "pip install 'gnfactor[train]'")
 
 
-def _job(config: EvaluateConfig, scene: SeededScene, control: str | None) -> Job:
-    return Job(scene, config.max_steps, config.on_refusal, control)
+def _refuse_unsuitable(config: EvaluateConfig, task: str, world: Environment) -> None:
+    suitable = world.perturbations().get(task, ()) if config.perturb else ()
+    for name in config.perturb:
+        if name not in suitable:
+            raise ConfigError(
+                f"evaluate.perturb names '{name}', which does not suit '{task}'; "
+                + (f"these do: {', '.join(suitable)}" if suitable else f"nothing does in '{config.env}'")
+                + ". Leave it out, or evaluate that task by itself"
+            )
+
+
+def _job(config: EvaluateConfig, scene: SeededScene, name: str | None) -> Job:
+    """An episode in a scene as it is (None), or under a control or a perturbation."""
+    if name in PERTURBATION_TITLES:
+        return Job(replace(scene, perturbation=name), config.max_steps, config.on_refusal)
+    return Job(scene, config.max_steps, config.on_refusal, name)
 
 
 def _record(scene: SeededScene, episode: Episode) -> EpisodeRecord:
@@ -401,7 +422,7 @@ def _run(
     def count(job: Job, episode: Episode) -> None:
         nonlocal done, successes
         done += 1
-        successes += episode.success is True and job.control is None
+        successes += episode.success is True and job.counts
         bar.update(line, completed=done, successes=successes)
         if bar.disable and (done == len(jobs) or done % -(-len(jobs) // 10) == 0):
             left_s = (time.monotonic() - started_s) / done * (len(jobs) - done)

@@ -47,6 +47,8 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
         selected_by="named by its folder" if chosen == path else SELECTIONS[config.select],
         config_hash=config_hash(loaded.config),
         demonstrations=_demonstrations(loaded.info.trained_on, manifest),
+        text_encoder=loaded.config.policy.language.encoder,
+        wordings=loaded.config.data.instruction,
     )
     eyes = Eyes(agent.cameras, agent.image_size)
     draw = partial(explain, loaded.policy)

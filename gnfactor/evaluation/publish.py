@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from gnfactor.envs.base import PERTURBATION_TITLES
 from gnfactor.evaluation.controls import CONTROL_TITLES
-from gnfactor.evaluation.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Interval, Report, Score
+from gnfactor.evaluation.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Interval, Report, Score, Subject
 
 JSON_NAME, TEXT_NAME, CURVES_NAME = "report.json", "report.md", "training.png"
 VIEWS_NAME = "novel_views.png"
@@ -51,10 +52,10 @@ def print_report(report: Report, console: Console) -> None:
     rows = _rows(report.score)
     for index, row in enumerate(rows):
         table.add_row(*row, end_section=index == len(rows) - 2, style="bold" if index == len(rows) - 1 else None)
-    for name, control in report.controls.items():
-        *_, (_, successes, rate, interval, actions) = _rows(control)
-        title = f"{_void(report, name)}control: {CONTROL_TITLES[name]}"
-        table.add_row(title, successes, rate, interval, actions, style="red" if _void(report, name) else "dim")
+    for title, found in _rounds(report)[1:]:
+        *_, (_, successes, rate, interval, actions) = _rows(found)
+        style = "red" if _void(found) else "dim"
+        table.add_row(_void(found) + title, successes, rate, interval, actions, style=style)
     console.print(table)
     for title, found in _rounds(report):
         ended = ", ".join(f"{_ENDINGS[ending]} {count}" for ending, count in found.endings.items() if count)
@@ -78,6 +79,8 @@ def markdown(report: Report, curves: str | None = None, views: str | None = None
     ]
     if report.controls:
         parts += ["## Controls\n", _controls(report)]
+    if report.perturbations:
+        parts += ["## Perturbations\n", _perturbations(report)]
     parts += ["## How it was run\n", _protocol(report), "## How episodes ended\n", _endings(report)]
     if report.videos:
         parts += ["## Videos\n", _list(f"[{v.task}: {_word(v.success)}]({v.path})" for v in report.videos)]
@@ -121,26 +124,51 @@ def _rows(score: Score) -> list[tuple[str, ...]]:
 
 def _controls(report: Report) -> str:
     """What is left of the success when something is withheld, on the same scenes."""
-    names = [task.task for task in report.score.tasks]
-    rows = [("none", *_rates(report.score))]
-    rows += [
-        (f"{_void(report, name)}{CONTROL_TITLES[name]}", *_rates(score)) for name, score in report.controls.items()
-    ]
     text = "The same scenes with something withheld from the policy; one that looks and listens fails in them.\n\n"
-    text += _table(("withheld", *names, "mean", "95% interval"), rows)
+    text += _beside("withheld", report.score, {CONTROL_TITLES[name]: score for name, score in report.controls.items()})
     if report.void_controls:
         text += "\nIn a void control episodes crashed. They count as failures, so that it shows nothing.\n"
     return text
 
 
-def _void(report: Report, control: str) -> str:
-    return "VOID, episodes crashed: " if control in report.void_controls else ""
+def _perturbations(report: Report) -> str:
+    """What is left of the success when something is changed, on the same scenes."""
+    titles = {f"{name}: {PERTURBATION_TITLES[name]}": score for name, score in report.perturbations.items()}
+    text = "The same scenes with one thing changed; a policy that generalises succeeds as often in them.\n\n"
+    text += _beside("changed", report.score, titles)
+    if any(_void(found) for found in report.perturbations.values()):
+        text += "\nUnder a void perturbation episodes crashed. They count as failures, so that it shows nothing.\n"
+    if "paraphrase" in report.perturbations and report.subject is not None:
+        text += _about_paraphrases(report.subject)
+    return text
+
+
+def _about_paraphrases(subject: Subject) -> str:
+    text = ""
+    if subject.text_encoder == "hashing":
+        text += "\nParaphrases measure nothing here: to the text encoder 'hashing' every two words are strangers, so "
+        text += "that a word which was never trained tells the policy nothing.\n"
+    if subject.wordings == "any":
+        text += "\nThe paraphrases are wordings that the training used too (data.instruction=any).\n"
+    return text
+
+
+def _beside(what: str, plain: Score, others: Mapping[str, Score]) -> str:
+    """A table of rates under `others`, by title, below the `plain` ones."""
+    names = [task.task for task in plain.tasks]
+    rows = [("none", *_rates(plain)), *((_void(score) + title, *_rates(score)) for title, score in others.items())]
+    return _table((what, *names, "mean", "95% interval"), rows)
+
+
+def _void(found: Score) -> str:
+    return "VOID, episodes crashed: " if found.endings["crashed"] else ""
 
 
 def _rounds(report: Report) -> list[tuple[str, Score]]:
-    """The episodes that count and those of each control, with a title."""
+    """The episodes that count, and those of each control and perturbation, with a title."""
     controls = [(f"control: {CONTROL_TITLES[name]}", found) for name, found in report.controls.items()]
-    return [("how episodes ended", report.score), *controls]
+    perturbations = [(f"perturbation: {name}", found) for name, found in report.perturbations.items()]
+    return [("how episodes ended", report.score), *controls, *perturbations]
 
 
 def _rates(score: Score) -> tuple[str, ...]:
@@ -195,8 +223,9 @@ def _endings(report: Report) -> str:
         text += ", ".join(_name(episode) for episode in repeated) + ".\n"
     reasons = Counter(f"{e.task}: {e.reason}" for e in report.episodes if e.reason and not e.success)
     reasons.update(
-        f"{e.task}, control '{name}': {e.reason}"
-        for name, episodes in report.control_episodes.items()
+        f"{e.task}, {kind} '{name}': {e.reason}"
+        for kind, rounds in (("control", report.control_episodes), ("perturbation", report.perturbation_episodes))
+        for name, episodes in rounds.items()
         for e in episodes
         if e.ending == "crashed"
     )

@@ -7,7 +7,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from typing import get_args
@@ -119,6 +119,10 @@ class Subject:
     config_hash: str
     demonstrations: str | None = None
     """Which it learned from, compared with those of the benchmark; None where that is not known."""
+    text_encoder: str | None = None
+    """What made numbers of instructions: "clip", "hashing"; None where that is not known."""
+    wordings: str | None = None
+    """In training: the "first" wording of each instruction, or "any"; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,11 @@ class Report:
     control_episodes: Mapping[str, tuple[EpisodeRecord, ...]]
     explained: tuple[Explained, ...] = ()
     """The first decision in the first scene of each task."""
+    perturbations: Mapping[str, Score] = field(default_factory=dict[str, Score])
+    """By name: the same scenes, with something changed."""
+    perturbation_episodes: Mapping[str, tuple[EpisodeRecord, ...]] = field(
+        default_factory=dict[str, tuple[EpisodeRecord, ...]]
+    )
 
 
 def wilson(successes: int, episodes: int) -> Interval:

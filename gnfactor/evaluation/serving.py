@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from gnfactor.actions import Action
-from gnfactor.envs.base import Env, Policy, Scene
+from gnfactor.envs.base import Env, Policy, Scene, SeededScene
 from gnfactor.errors import ConfigError, GNFactorError, MissingExtraError, ObservationError, SceneError
 from gnfactor.evaluation.controls import CONTROLS
 from gnfactor.evaluation.film import Film, film
@@ -42,6 +42,11 @@ class Job:
     control: str | None = None
     """Name in `CONTROLS` of what is withheld from the policy."""
     film: Film | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether its scene is as it is, nothing withheld and nothing changed."""
+        return self.control is None and not (isinstance(self.scene, SeededScene) and self.scene.perturbation)
 
 
 @dataclass(frozen=True)

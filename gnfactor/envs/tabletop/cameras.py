@@ -12,6 +12,9 @@ from jaxtyping import Float
 from gnfactor.errors import SceneError
 from gnfactor.scene import Camera
 
+WRIST = "wrist"
+"""The camera that moves with the hand."""
+
 
 @dataclass(frozen=True)
 class _Fixed:
@@ -48,10 +51,10 @@ def tabletop_cameras(
 
 
 def _camera(name: str, world_from_gripper: Float[np.ndarray, "4 4"], image_size: tuple[int, int]) -> Camera:
-    if name == "wrist":
+    if name == WRIST:
         return pinhole(world_from_gripper @ _gripper_from_wrist(), _WRIST_FIELD_DEG, image_size)
     if name not in _FIXED:
-        known = ", ".join((*_FIXED, "wrist"))
+        known = ", ".join((*_FIXED, WRIST))
         raise SceneError(f"the tabletop world has no camera '{name}'; it has {known}: choose among these")
     fixed = _FIXED[name]
     pose = level_pose(np.array(fixed.position), radians(fixed.heading_deg), radians(fixed.down_deg))

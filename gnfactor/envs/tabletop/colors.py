@@ -36,5 +36,17 @@ COLORS: MappingProxyType[str, Rgb] = MappingProxyType(
 )
 """The palette of the benchmark, RGB in 0..1."""
 
+UNSEEN_COLORS: MappingProxyType[str, Rgb] = MappingProxyType(
+    {
+        "peach": (1.00, 0.75, 0.55),
+        "mint": (0.55, 1.00, 0.70),
+        "sienna": (0.70, 0.30, 0.22),
+        "lavender": (0.82, 0.52, 1.00),
+        "indigo": (0.27, 0.00, 0.80),
+        "jade": (0.05, 0.80, 0.45),
+    }
+)
+"""Colours that no task uses, as far from all above as those are from each other; only perturbed scenes show them."""
+
 PINK: Rgb = (1.00, 0.50, 0.75)
 """Named by one task only; not one of the twenty."""

@@ -47,6 +47,11 @@ def base_scene() -> mujoco.MjSpec:
     return spec
 
 
+def room_bodies(model: mujoco.MjModel) -> list[int]:
+    """Ids of the bodies just below the world that every scene has, and of the world itself."""
+    return [0, *(int(model.body(body.name).id) for body in base_scene().worldbody.bodies)]
+
+
 def make_graspable(spec: mujoco.MjSpec, body: str) -> None:
     """Let the gripper hold the free body of this name firmly once both fingers touch it."""
     spec.add_equality(
@@ -58,11 +63,6 @@ def make_graspable(spec: mujoco.MjSpec, body: str) -> None:
         active=False,
         solref=(2 * TIMESTEP_S, 1),
     )
-
-
-def room_bodies(model: mujoco.MjModel) -> list[int]:
-    """Ids of the bodies just below the world that every scene has, and of the world itself."""
-    return [0, *(int(model.body(body.name).id) for body in base_scene().worldbody.bodies)]
 
 
 def _set_up_opengl(spec: mujoco.MjSpec) -> None:

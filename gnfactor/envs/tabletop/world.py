@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import mujoco
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.demonstration import Demonstration
@@ -18,6 +18,13 @@ from gnfactor.envs.tabletop.cameras import tabletop_cameras
 from gnfactor.envs.tabletop.description import movable_positions, scene_digest
 from gnfactor.envs.tabletop.expert import ExpertFailure, Film, Reach
 from gnfactor.envs.tabletop.motion import Mover
+from gnfactor.envs.tabletop.perturbations import (
+    UNPERTURBED,
+    Drawn,
+    Perturbation,
+    find_perturbation,
+    perturbation_generator,
+)
 from gnfactor.envs.tabletop.placement import scene_generator
 from gnfactor.envs.tabletop.rendering import Renderer, label_names, make_renderer
 from gnfactor.envs.tabletop.rig import RigConfig, rig_cameras
@@ -39,7 +46,7 @@ _MAX_LAYOUTS = 200
 class _Stage:
     """A scene as it was drawn, before anything has moved."""
 
-    layout: object
+    layout: Any
     rejected: int
     model: mujoco.MjModel
     data: mujoco.MjData
@@ -52,6 +59,7 @@ class _Episode:
 
     scene: SeededScene
     task: Task[Any]
+    perturbation: Perturbation
     stage: _Stage
     mover: Mover
     goal: Goal
@@ -131,19 +139,22 @@ class TabletopEnv:
         return self._episode
 
     def reset(self, scene: Scene) -> Start:
-        """Make a scene from (task, variation, seed).
+        """Make a scene from (task, variation, seed), with its perturbation if it has one.
 
         Raises:
-            SceneError: the scene is of another kind, or there is no such task or variation.
+            SceneError: the scene is of another kind, there is no such task or variation, or the task cannot be
+                perturbed so.
         """
         if not isinstance(scene, SeededScene):
             raise SceneError(f"the tabletop world makes seeded scenes only, this is a {type(scene).__name__}")
         task = find_task(scene.task, scene.variation)
+        perturbation = find_perturbation(scene.perturbation, task)
         self.close()
-        stage = self._set(task, scene)
+        stage = self._set(task, scene, perturbation)
         self._episode = episode = _Episode(
             scene=scene,
             task=task,
+            perturbation=perturbation,
             stage=stage,
             mover=Mover(stage.model, stage.data, self._after_physics_step),
             goal=task.goal(stage.layout, stage.model, stage.data),
@@ -153,7 +164,8 @@ class TabletopEnv:
             self._watcher.due_s = 0.0
         episode.mover.settle()
         episode.start_s = stage.data.time
-        return Start(self._observe(), task.instructions(scene.variation))
+        texts = perturbation.worded(task.instructions(scene.variation), perturbation_generator(scene))
+        return Start(self._observe(), texts)
 
     def digest(self, scene: SeededScene) -> str:
         """What a scene consists of before any physics, in twelve hexadecimal digits; the present scene stays.
@@ -161,7 +173,8 @@ class TabletopEnv:
         Raises:
             SceneError: see `reset`.
         """
-        return scene_digest(self._set(find_task(scene.task, scene.variation), scene).model)
+        task = find_task(scene.task, scene.variation)
+        return scene_digest(self._set(task, scene, find_perturbation(scene.perturbation, task)).model)
 
     def step(self, action: Action) -> Step:
         episode = self._running
@@ -194,6 +207,8 @@ class TabletopEnv:
         rig_every: int = 10,
     ) -> Demonstration | ExpertFailure:
         """Make a scene and let the expert do its task, once.
+
+        A demonstration does not tell a perturbed scene from the scene itself; do not train on it unawares.
 
         Args:
             scene: which one.
@@ -249,24 +264,30 @@ class TabletopEnv:
         alpha = model.geom_rgba[:, 3].copy()
         model.geom_rgba[objects, 3] = 0.0
         try:
-            views = episode.renderer.render(data, [view.camera for view in observation.views.values()])
+            views = self._look(data, arm.world_from_gripper)
         finally:
             model.geom_rgba[:, 3] = alpha
-        return dict(zip(observation.views, views, strict=True))
+        return {name: replace(views[name], camera=seen.camera) for name, seen in observation.views.items()}
 
-    def _set(self, task: Task[Any], scene: SeededScene) -> _Stage:
+    def _set(self, task: Task[Any], scene: SeededScene, perturbation: Perturbation) -> _Stage:
+        """The scene as it was drawn, perturbed."""
+        stage = self._draw(task, scene, perturbation)
+        if perturbation is UNPERTURBED:
+            return stage
+        waypoints = tuple(task.waypoints(stage.layout, stage.data))
+        drawn = Drawn(task.instructions(scene.variation)[0], stage.model, stage.data, waypoints)
+        spec = _built(task, stage.layout)
+        perturbation.alter(task, drawn, spec, perturbation_generator(scene))
+        return _compiled(spec, stage.layout, stage.rejected)
+
+    def _draw(self, task: Task[Any], scene: SeededScene, perturbation: Perturbation) -> _Stage:
         """The first scene whose waypoints the arm can reach; those put aside before it are counted."""
-        rng = scene_generator(scene.task, scene.variation, scene.seed)
+        rng, of_perturbation = scene_generator(scene.task, scene.variation, scene.seed), perturbation_generator(scene)
         for rejected in range(_MAX_LAYOUTS):
-            layout = task.sample(scene.variation, rng)
-            spec = base_scene()
-            task.build(layout, spec)
-            model = spec.compile()
-            data = mujoco.MjData(model)
-            arm = Arm(model)
-            arm.place_at_rest(model, data)
-            if self._reach.allows(task.waypoints(layout, data)):
-                return _Stage(layout, rejected, model, data, arm)
+            layout = perturbation.arranged(task, of_perturbation).sample(scene.variation, rng)
+            stage = _compiled(_built(task, layout), layout, rejected)
+            if self._reach.allows(task.waypoints(layout, stage.data)):
+                return stage
         raise SceneError(
             f"found no layout within the arm's reach for {scene} in {_MAX_LAYOUTS} draws; take another seed"
         )
@@ -302,14 +323,43 @@ class TabletopEnv:
     def _observe(self) -> Observation:
         episode = self._running
         arm = episode.stage.arm.state(episode.stage.model, episode.stage.data)
-        cameras = tabletop_cameras(arm.world_from_gripper, self._image_size, self._cameras)
-        views = episode.renderer.render(episode.stage.data, list(cameras.values()))
         return Observation(
             step=episode.steps,
             time_s=episode.stage.data.time - episode.start_s,
-            views=dict(zip(cameras, views, strict=True)),
+            views=self._look(episode.stage.data, arm.world_from_gripper),
             arms={ARM: arm},
         )
+
+    def _look(self, data: mujoco.MjData, world_from_gripper: Float[np.ndarray, "4 4"]) -> dict[str, View]:
+        """What the cameras see of a state, by name."""
+        episode = self._running
+        perturbation = episode.perturbation
+        cameras = tabletop_cameras(world_from_gripper, self._image_size, self._cameras)
+        actual = [
+            perturbation.actual(name, camera, perturbation_generator(episode.scene, name))
+            for name, camera in cameras.items()
+        ]
+        views = episode.renderer.render(data, actual)
+        return {
+            name: replace(view, camera=perturbation.reported(camera, view.camera))
+            for (name, camera), view in zip(cameras.items(), views, strict=True)
+        }
+
+
+def _built(task: Task[Any], layout: Any) -> mujoco.MjSpec:
+    """The room with a task's bodies in it."""
+    spec = base_scene()
+    task.build(layout, spec)
+    return spec
+
+
+def _compiled(spec: mujoco.MjSpec, layout: Any, rejected: int) -> _Stage:
+    """A scene with the arm at rest."""
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    arm = Arm(model)
+    arm.place_at_rest(model, data)
+    return _Stage(layout, rejected, model, data, arm)
 
 
 def find_task(name: str, variation: int) -> Task[Any]:

@@ -22,7 +22,7 @@ import mujoco
 import numpy as np
 
 from gnfactor.actions import ArmTarget
-from gnfactor.envs.tabletop.placement import Place, Pose, world_from_place
+from gnfactor.envs.tabletop.placement import Place, Pose, Region, world_from_place
 from gnfactor.envs.tabletop.scene import GRASP_PREFIX, TABLE_GEOM
 
 Layout = TypeVar("Layout")
@@ -60,6 +60,12 @@ class Task(ABC, Generic[Layout]):
 
     name: str
     variation_count: int
+    region: Region
+    """Optional, for the perturbation that draws elsewhere: `sample` draws from `self.region`."""
+    resizable: tuple[str, ...] = ()
+    """For perturbations: names of the free bodies that may be larger or smaller, the task remaining what it is."""
+    recolorable: tuple[str, ...] = ()
+    """For perturbations: names of the bodies whose colour means nothing."""
 
     @abstractmethod
     def instructions(self, variation: int) -> tuple[str, ...]:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from gnfactor.envs.tabletop.chest import DRAWERS, add_chest, drawer_name, pull_of
+from gnfactor.envs.tabletop.chest import CHEST, DRAWERS, add_chest, drawer_name, pull_of
 from gnfactor.envs.tabletop.placement import Place, Region, sample_place
 from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint, go, touch
 
 OPEN_M = 0.15
 """A drawer that has come out further than this is open."""
-
-_REGION = Region(x_m=(0.32, 0.62), y_m=(-0.20, 0.20), max_yaw_deg=22.0)
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class OpenDrawer(Task[Chest]):
 
     name = "open_drawer"
     variation_count = len(DRAWERS)
+    region = Region(x_m=(0.32, 0.62), y_m=(-0.20, 0.20), max_yaw_deg=22.0)
+    recolorable = (CHEST,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         drawer = DRAWERS[variation]
@@ -41,7 +41,7 @@ class OpenDrawer(Task[Chest]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> Chest:
-        return Chest(sample_place(_REGION, rng), variation)
+        return Chest(sample_place(self.region, rng), variation)
 
     def build(self, layout: Chest, spec: mujoco.MjSpec) -> None:
         add_chest(spec, layout.place)

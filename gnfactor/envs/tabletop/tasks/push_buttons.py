@@ -29,7 +29,6 @@ PRESSED_M = 0.003
 """A cap that has gone down further than this is pressed, for good."""
 PRESSED_RGB: Rgb = (0.10, 0.95, 0.15)
 
-_REGION = Region(x_m=(0.08, 0.40), y_m=(-0.22, 0.22), max_yaw_deg=0.0)
 _APART_M = 0.15
 _PLATE_M, _PLATE_HEIGHT_M = 0.10, 0.012
 _CAP_RADIUS_M, _CAP_HEIGHT_M, _CAP_TRAVEL_M = 0.026, 0.042, 0.03
@@ -63,6 +62,11 @@ COLORS_TO_PUSH = _deal_colors()
 """By variation: the plates' colours in the order in which the buttons are to be pushed."""
 
 
+def cap_name(index: int) -> str:
+    """Name of a cap's body, joint and geom."""
+    return f"cap/{index}"
+
+
 @dataclass(frozen=True)
 class Buttons:
     """Where the buttons stand and their plates' colours; the first `to_push` are to be pushed, in this order."""
@@ -77,6 +81,8 @@ class PushButtons(Task[Buttons]):
 
     name = "push_buttons"
     variation_count = len(COLORS_TO_PUSH)
+    region = Region(x_m=(0.08, 0.40), y_m=(-0.22, 0.22), max_yaw_deg=0.0)
+    recolorable = tuple(cap_name(index) for index in range(BUTTONS))
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         colors = COLORS_TO_PUSH[variation]
@@ -93,7 +99,7 @@ class PushButtons(Task[Buttons]):
         others = [color for color in PLATE_COLORS if color not in named]
         spare = rng.choice(len(others), BUTTONS - len(named), replace=False)
         return Buttons(
-            places=sample_places_apart(_REGION, BUTTONS, _APART_M, rng),
+            places=sample_places_apart(self.region, BUTTONS, _APART_M, rng),
             colors=(*named, *(others[i] for i in spare)),
             to_push=len(named),
         )
@@ -132,11 +138,6 @@ class PressedInOrder:
 
     def reached(self) -> bool:
         return self.pressed == self._wanted
-
-
-def cap_name(index: int) -> str:
-    """Name of a cap's body, joint and geom."""
-    return f"cap/{index}"
 
 
 def _over(top_m: np.ndarray, height_m: float) -> Pose:

@@ -34,7 +34,6 @@ BLOCK = "block"
 TARGET_M = 0.12
 """Edge of a target; the block's centre has to come to lie on it."""
 
-_REGION = Region(x_m=(0.20, 0.40), y_m=(-0.15, 0.15), max_yaw_deg=45.0)
 _DISTANCE_M = 0.16
 """From the middle of the layout to the middle of a target."""
 _BLOCK_M, _BLOCK_HEIGHT_M = 0.07, 0.05
@@ -63,6 +62,9 @@ class SlideBlockToColorTarget(Task[Layout]):
 
     name = "slide_block_to_color_target"
     variation_count = len(TARGETS)
+    region = Region(x_m=(0.20, 0.40), y_m=(-0.15, 0.15), max_yaw_deg=45.0)
+    resizable = (BLOCK,)
+    recolorable = (BLOCK,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         color = list(TARGETS)[variation]
@@ -73,7 +75,7 @@ class SlideBlockToColorTarget(Task[Layout]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> Layout:
-        place = sample_place(_REGION, rng)
+        place = sample_place(self.region, rng)
         shift = (*rng.uniform(-_SHIFT_M, _SHIFT_M, 2), 0.0, 1.0)
         x, y = (world_from_place(place) @ shift)[:2]
         return Layout(place, Place(float(x), float(y), place.yaw), variation)
