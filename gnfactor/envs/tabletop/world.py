@@ -109,7 +109,7 @@ class TabletopEnv:
 
     @property
     def rejected_placements(self) -> int:
-        """Layouts of the present scene that were drawn and put aside since the arm could not reach them."""
+        """Layouts of the present scene that were drawn and put aside: out of the arm's reach, or done already."""
         return self._running.stage.rejected
 
     @property
@@ -281,12 +281,13 @@ class TabletopEnv:
         return _compiled(spec, stage.layout, stage.rejected)
 
     def _draw(self, task: Task[Any], scene: SeededScene, perturbation: Perturbation) -> _Stage:
-        """The first scene whose waypoints the arm can reach; those put aside before it are counted."""
+        """The first scene that is not done as it stands, with waypoints within reach; those before it are counted."""
         rng, of_perturbation = scene_generator(scene.task, scene.variation, scene.seed), perturbation_generator(scene)
         for rejected in range(_MAX_LAYOUTS):
             layout = perturbation.arranged(task, of_perturbation).sample(scene.variation, rng)
             stage = _compiled(_built(task, layout), layout, rejected)
-            if self._reach.allows(task.waypoints(layout, stage.data)):
+            done = task.goal(layout, stage.model, stage.data).reached()
+            if not done and self._reach.allows(task.waypoints(layout, stage.data)):
                 return stage
         raise SceneError(
             f"found no layout within the arm's reach for {scene} in {_MAX_LAYOUTS} draws; take another seed"

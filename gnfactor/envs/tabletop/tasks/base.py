@@ -73,7 +73,7 @@ class Task(ABC, Generic[Layout]):
 
     @abstractmethod
     def sample(self, variation: int, rng: np.random.Generator) -> Layout:
-        """Draw a scene. One whose waypoints the arm cannot reach, things standing as drawn, is drawn again."""
+        """Draw a scene. One whose waypoints the arm cannot reach, or that is done as it stands, is drawn again."""
 
     @abstractmethod
     def build(self, layout: Layout, spec: mujoco.MjSpec) -> None:

@@ -37,7 +37,6 @@ TURNED = math.radians(60)
 MOUTH_M = 0.09
 """Height of a jar's rim above the table, on which the lid comes to sit."""
 
-_REGION = Region(x_m=(0.08, 0.42), y_m=(-0.24, 0.24), max_yaw_deg=180.0)
 _APART_M = 0.18
 """Between any two of jars and lid: the open hand goes down to the lid beside a jar."""
 _BODY_RADIUS_M, _NECK_M = 0.05, 0.024
@@ -72,6 +71,8 @@ class CloseJar(Task[Jars]):
 
     name = "close_jar"
     variation_count = len(JAR_COLORS)
+    region = Region(x_m=(0.08, 0.42), y_m=(-0.24, 0.24), max_yaw_deg=180.0)
+    recolorable = (LID,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         color = JAR_COLORS[variation]
@@ -82,7 +83,7 @@ class CloseJar(Task[Jars]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> Jars:
-        first, second, lid = sample_places_apart(_REGION, 3, _APART_M, rng)
+        first, second, lid = sample_places_apart(self.region, 3, _APART_M, rng)
         others = [color for color in JAR_COLORS if color != JAR_COLORS[variation]]
         return Jars((first, second), (JAR_COLORS[variation], others[rng.integers(len(others))]), lid)
 

@@ -42,9 +42,7 @@ PLATE, PLATE_RADIUS_M, PLATE_HEIGHT_M = "plate", 0.08, 0.010
 GRATE, GRATE_M = "grate", 0.10
 """Height of the grate, on which the meat lies."""
 
-# The grill and the plate stand about a middle; in its frame the grill's lid is at +y and the plate at -y. Turned
-# halfway round, the plate is on the other side; turned by more than this, the lid would hide the meat from the front.
-_REGION = Region(x_m=(0.16, 0.38), y_m=(-0.15, 0.15), max_yaw_deg=30.0)
+# The grill and the plate stand about a middle; in its frame the grill's lid is at +y and the plate at -y.
 _GRILL = Place(0.0, 0.085, 0.0)
 _PLATE = Region(x_m=(-0.05, 0.05), y_m=(-0.14, -0.14), max_yaw_deg=0.0)
 _SPOTS = (
@@ -86,6 +84,11 @@ class MeatOffGrill(Task[Layout]):
 
     name = "meat_off_grill"
     variation_count = len(MEATS)
+    # Of the middle. Turned halfway round, the plate is on the other side; turned by more than this, the lid would hide
+    # the meat from the front.
+    region = Region(x_m=(0.16, 0.38), y_m=(-0.15, 0.15), max_yaw_deg=30.0)
+    resizable = MEATS
+    recolorable = (PLATE,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         meat = MEATS[variation]
@@ -96,7 +99,7 @@ class MeatOffGrill(Task[Layout]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> Layout:
-        drawn = sample_place(_REGION, rng)
+        drawn = sample_place(self.region, rng)
         middle = Place(drawn.x_m, drawn.y_m, drawn.yaw + math.pi * int(rng.integers(2)))
         grill = place_within(middle, _GRILL)
         plate = place_within(middle, sample_place(_PLATE, rng))

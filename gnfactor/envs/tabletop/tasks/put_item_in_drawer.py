@@ -37,9 +37,6 @@ ITEM = "item"
 ITEM_M = 0.045
 """Edge of the parcel, a cube."""
 
-# Beyond this the arm does not reach the top of the chest, nearer it does not pull the drawers out; headings are the
-# published ones.
-_REGION = Region(x_m=(0.26, 0.54), y_m=(-0.20, 0.20), max_yaw_deg=22.5)
 _ON_TOP = Region(x_m=(0.035, 0.10), y_m=(-0.09, 0.09), max_yaw_deg=20.0)
 """Where the parcel stands on the chest, in the chest's frame."""
 
@@ -68,6 +65,11 @@ class PutItemInDrawer(Task[ParcelOnChest]):
 
     name = "put_item_in_drawer"
     variation_count = len(DRAWERS)
+    # Beyond this the arm does not reach the top of the chest, nearer it does not pull the drawers out; headings are the
+    # published ones.
+    region = Region(x_m=(0.26, 0.54), y_m=(-0.20, 0.20), max_yaw_deg=22.5)
+    resizable = (ITEM,)
+    recolorable = (ITEM,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         drawer = DRAWERS[variation]
@@ -78,7 +80,7 @@ class PutItemInDrawer(Task[ParcelOnChest]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> ParcelOnChest:
-        chest, on_top = sample_place(_REGION, rng), sample_place(_ON_TOP, rng)
+        chest, on_top = sample_place(self.region, rng), sample_place(_ON_TOP, rng)
         x, y, _ = _in_chest(chest, on_top.x_m, on_top.y_m, TOP_M)
         return ParcelOnChest(chest, variation, Place(float(x), float(y), chest.yaw + on_top.yaw))
 
@@ -113,7 +115,7 @@ class PutItemInDrawer(Task[ParcelOnChest]):
 
 def is_inside(drawer: int, data: mujoco.MjData) -> bool:
     """Whether all corners of the parcel are between the walls of a drawer, above its floor and below its rim."""
-    corners = ITEM_M / 2 * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
+    corners = data.model.geom(ITEM).size * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
     body, item = data.body(drawer_name(drawer)), data.body(ITEM)
     in_world = item.xpos + corners @ item.xmat.reshape(3, 3).T
     in_drawer = (in_world - body.xpos) @ body.xmat.reshape(3, 3)

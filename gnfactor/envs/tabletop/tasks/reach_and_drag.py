@@ -32,7 +32,6 @@ DISTRACTOR_STEPS = (5, 6, 7)
 # From the robot outwards: four squares, then the cube; the stick lies at their right, its handle towards the robot.
 _SQUARES = Region(x_m=(0.02, 0.24), y_m=(-0.16, 0.32), max_yaw_deg=45.0)
 _SQUARES_APART_M = 0.142  # their diagonal: they never overlap
-_CUBES = Region(x_m=(0.34, 0.42), y_m=(-0.10, 0.24), max_yaw_deg=45.0)
 _STICKS = Region(x_m=(0.14, 0.34), y_m=(-0.35, -0.29), max_yaw_deg=15.0)
 
 _CUBE_M = 0.06
@@ -70,6 +69,10 @@ class ReachAndDrag(Task[Layout]):
 
     name = "reach_and_drag"
     variation_count = len(COLORS)
+    # Of the cube.
+    region = Region(x_m=(0.34, 0.42), y_m=(-0.10, 0.24), max_yaw_deg=45.0)
+    resizable = (CUBE,)
+    recolorable = (CUBE,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         color = list(COLORS)[variation]
@@ -83,7 +86,7 @@ class ReachAndDrag(Task[Layout]):
         names = list(COLORS)
         return Layout(
             stick=sample_place(_STICKS, rng),
-            cube=sample_place(_CUBES, rng),
+            cube=sample_place(self.region, rng),
             squares=sample_places_apart(_SQUARES, 1 + len(DISTRACTOR_STEPS), _SQUARES_APART_M, rng),
             colors=tuple(names[(variation + step) % len(names)] for step in (0, *DISTRACTOR_STEPS)),
         )

@@ -40,7 +40,6 @@ BLOCKS_PER_COLOR = 4
 BLOCK_M = 0.05
 PLATE, PLATE_M, PLATE_HEIGHT_M = "plate", 0.10, 0.006
 
-_REGION = Region(x_m=(0.05, 0.45), y_m=(-0.28, 0.28), max_yaw_deg=45.0)
 _APART_M = 0.11
 """Between middles; a gripper with open fingers finds room between two neighbours, however these are turned."""
 _LEVEL_M = 0.003
@@ -51,6 +50,11 @@ _GAP_M = 0.001
 """Between a block and what it is set down on, when it is let go."""
 _RIM_RGB: Rgb = (0.33, 0.20, 0.12)
 _INLAY_RGB: Rgb = (0.95, 0.88, 0.72)
+
+
+def block_name(index: int) -> str:
+    """Name of a block's body and geom."""
+    return f"block/{index}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,9 @@ class StackBlocks(Task[Layout]):
 
     name = "stack_blocks"
     variation_count = len(COLORS) * len(HEIGHTS)
+    region = Region(x_m=(0.05, 0.45), y_m=(-0.28, 0.28), max_yaw_deg=45.0)
+    resizable = tuple(block_name(index) for index in range(2 * BLOCKS_PER_COLOR))
+    recolorable = (PLATE,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         color, count = _asked(variation)
@@ -80,7 +87,7 @@ class StackBlocks(Task[Layout]):
     def sample(self, variation: int, rng: np.random.Generator) -> Layout:
         color, count = _asked(variation)
         others = [other for other in COLORS if other != color]
-        plate, *blocks = scatter_places(_REGION, 1 + 2 * BLOCKS_PER_COLOR, _APART_M, rng)
+        plate, *blocks = scatter_places(self.region, 1 + 2 * BLOCKS_PER_COLOR, _APART_M, rng)
         return Layout(plate, tuple(blocks), (color, others[rng.integers(len(others))]), count)
 
     def build(self, layout: Layout, spec: mujoco.MjSpec) -> None:
@@ -104,7 +111,7 @@ class StackBlocks(Task[Layout]):
             x, y, up = data.geom_xpos[block] - data.geom_xpos[below]
             return bool(
                 math.hypot(x, y) < model.geom_size[below, 0]
-                and abs(up - BLOCK_M / 2 - model.geom_size[below, 2]) < _LEVEL_M
+                and abs(up - model.geom_size[block, 2] - model.geom_size[below, 2]) < _LEVEL_M
                 and touching(model, data, block, below)
                 and is_still(model, data, block)
             )
@@ -123,17 +130,13 @@ class StackBlocks(Task[Layout]):
             around = gripper_down(block.xpos, quarter_turn_yaw(heading(block.xmat)))
             yield go("above the block", raised(around, _ABOVE_M), gripper_open=True)
             yield touch("grasp", around, gripper_open=False)
-            middle = world_from_place(layout.plate, PLATE_HEIGHT_M + (level + 0.5) * BLOCK_M + _GAP_M)[:3, 3]
+            height_m = 2 * data.model.geom(block_name(index)).size[2]
+            middle = world_from_place(layout.plate, PLATE_HEIGHT_M + (level + 0.5) * height_m + _GAP_M)[:3, 3]
             there = gripper_down(middle, quarter_turn_yaw(layout.plate.yaw))
             yield go("above the tower", raised(there, _ABOVE_M), gripper_open=False)
             yield touch("set down", there, gripper_open=True)
             if level + 1 < layout.to_stack:
                 yield touch("leave", raised(there, _ABOVE_M), gripper_open=True)
-
-
-def block_name(index: int) -> str:
-    """Name of a block's body and geom."""
-    return f"block/{index}"
 
 
 def _asked(variation: int) -> tuple[str, int]:

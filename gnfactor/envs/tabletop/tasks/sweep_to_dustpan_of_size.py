@@ -38,7 +38,6 @@ LYING_M = 2 * PIECE_M
 """Above the table; the middle of a piece that lies in a dustpan, on its floor or on another piece, is lower."""
 
 # In the layout's frame the dirt lies around the middle and the dustpans to the left and right, mouths towards the dirt.
-_REGION = Region(x_m=(0.18, 0.32), y_m=(-0.10, 0.10), max_yaw_deg=180.0)
 _DIRT = Region(x_m=(-0.05, 0.05), y_m=(-0.05, 0.05), max_yaw_deg=45.0)
 _DIRT_APART_M = 0.032
 _MOUTH_M = 0.13
@@ -67,6 +66,11 @@ _HANDLE: Rgb = (0.75, 0.10, 0.12)
 _DIRT_RGB: Rgb = (0.20, 0.12, 0.07)
 
 
+def piece_name(index: int) -> str:
+    """Name of a piece's body and geom."""
+    return f"dirt/{index}"
+
+
 @dataclass(frozen=True)
 class Sweeping:
     """Where the dirt, the broom and the dustpans are, and which size is asked for."""
@@ -84,6 +88,9 @@ class SweepToDustpanOfSize(Task[Sweeping]):
 
     name = "sweep_to_dustpan_of_size"
     variation_count = len(SIZES)
+    region = Region(x_m=(0.18, 0.32), y_m=(-0.10, 0.10), max_yaw_deg=180.0)
+    resizable = tuple(piece_name(index) for index in range(PIECES))
+    recolorable = (BROOM,)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         size = SIZES[variation]
@@ -94,7 +101,7 @@ class SweepToDustpanOfSize(Task[Sweeping]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> Sweeping:
-        place = sample_place(_REGION, rng)
+        place = sample_place(self.region, rng)
         dirt = sample_places_apart(_DIRT, PIECES, _DIRT_APART_M, rng)
         broom = sample_place(_BROOM, rng)
         return Sweeping(
@@ -141,11 +148,6 @@ class SweepToDustpanOfSize(Task[Sweeping]):
         yield go("above the dirt's far side", _gripper(start, taking + turn, _ABOVE_M), gripper_open=False)
         yield touch("set down", _gripper(start, taking + turn, _CLEARANCE_M), gripper_open=False)
         yield touch("sweep", _gripper(end, taking + turn, _CLEARANCE_M), gripper_open=False)
-
-
-def piece_name(index: int) -> str:
-    """Name of a piece's body and geom."""
-    return f"dirt/{index}"
 
 
 def pan_place(layout: Sweeping, size: int) -> Place:

@@ -21,9 +21,7 @@ HANDLES = ("left", "right")
 TURNED = math.pi / 2
 """A handle that has turned further than this (rad) is turned."""
 
-# The tap's frame lies on the table below its middle; its spout points along -x, towards the robot. At headings beyond
-# 60 degrees one handle would stand behind the other, and at 90 left would become right.
-_REGION = Region(x_m=(0.14, 0.46), y_m=(-0.22, 0.22), max_yaw_deg=60.0)
+# The tap's frame lies on the table below its middle; its spout points along -x, towards the robot.
 _ASIDE_M = {"left": 0.11, "right": -0.11}
 """Where a handle's axis stands along y, which points to the robot's left."""
 _PLINTH_SIZE_M = (0.07, 0.28, 0.02)
@@ -57,6 +55,9 @@ class TurnTap(Task[Tap]):
 
     name = "turn_tap"
     variation_count = len(HANDLES)
+    # At headings beyond 60 degrees one handle would stand behind the other, and at 90 left would become right.
+    region = Region(x_m=(0.14, 0.46), y_m=(-0.22, 0.22), max_yaw_deg=60.0)
+    recolorable = ("tap",)
 
     def instructions(self, variation: int) -> tuple[str, ...]:
         side = HANDLES[variation]
@@ -67,7 +68,7 @@ class TurnTap(Task[Tap]):
         )
 
     def sample(self, variation: int, rng: np.random.Generator) -> Tap:
-        return Tap(sample_place(_REGION, rng), HANDLES[variation])
+        return Tap(sample_place(self.region, rng), HANDLES[variation])
 
     def build(self, layout: Tap, spec: mujoco.MjSpec) -> None:
         tap = stand(spec, "tap", layout.place)
