@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gnfactor.envs.base import Env, SeededScene
@@ -28,45 +29,44 @@ class Environment:
     """By task: names of what can be changed about its scenes, see `gnfactor.envs.base.PERTURBATION_TITLES`."""
 
 
-def _make_tabletop(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
+@contextmanager
+def _needing(extra: str) -> Iterator[None]:
+    """What is imported here comes with an extra of the package."""
     try:
-        from gnfactor.envs.tabletop.world import TabletopEnv  # noqa: PLC0415 (needs the extra 'sim')
+        yield
     except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+        raise MissingExtraError(error.name or extra, f"pip install 'gnfactor[{extra}]'") from error
+
+
+def _make_tabletop(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
+    with _needing("sim"):
+        from gnfactor.envs.tabletop.world import TabletopEnv  # noqa: PLC0415
     return TabletopEnv(tuple(cameras), image_size, renderer)
 
 
 def _tabletop_variations() -> Mapping[str, int]:
-    try:
-        from gnfactor.envs.tabletop.tasks import TASKS  # noqa: PLC0415 (needs the extra 'sim')
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    with _needing("sim"):
+        from gnfactor.envs.tabletop.tasks import TASKS  # noqa: PLC0415
     return {name: task.variation_count for name, task in TASKS.items()}
 
 
 def _tabletop_version() -> int:
-    try:
-        from gnfactor.envs.tabletop.world import WORLD_VERSION  # noqa: PLC0415 (needs the extra 'sim')
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    with _needing("sim"):
+        from gnfactor.envs.tabletop.world import WORLD_VERSION  # noqa: PLC0415
     return WORLD_VERSION
 
 
 def _tabletop_digests(scenes: Sequence[SeededScene]) -> list[str]:
-    try:
-        from gnfactor.envs.tabletop.world import TabletopEnv  # noqa: PLC0415 (needs the extra 'sim')
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
+    with _needing("sim"):
+        from gnfactor.envs.tabletop.world import TabletopEnv  # noqa: PLC0415
     env = TabletopEnv(cameras=())
     return [env.digest(scene) for scene in scenes]
 
 
 def _tabletop_perturbations() -> Mapping[str, tuple[str, ...]]:
-    try:
-        from gnfactor.envs.tabletop.perturbations import perturbations_of  # noqa: PLC0415 (needs the extra 'sim')
+    with _needing("sim"):
+        from gnfactor.envs.tabletop.perturbations import perturbations_of  # noqa: PLC0415
         from gnfactor.envs.tabletop.tasks import TASKS  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "mujoco", "pip install 'gnfactor[sim]'") from error
     return {name: perturbations_of(task) for name, task in TASKS.items()}
 
 

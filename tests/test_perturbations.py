@@ -414,7 +414,7 @@ def perturb_discs() -> dict[str, tuple[str, ...]]:
     return {"touch": ("lighting", "table"), "tap": ("lighting",)}
 
 
-DISCS = Environment(make_dimmed, count_discs, ("ray",), "overhead", perturb_discs)
+DISCS = Environment(make_dimmed, count_discs, ("ray",), "overhead", perturbations=perturb_discs)
 
 
 def run(config: EvaluateConfig) -> Report:
@@ -439,9 +439,9 @@ def test_an_evaluation_runs_the_same_scenes_perturbed(report: Report) -> None:
 
 def test_a_report_shows_success_under_each_perturbation_beside_the_unperturbed(report: Report, tmp_path: Path) -> None:
     page = markdown(report)
-    assert "| changed | touch | mean | 95% interval |" in page
-    assert "| none | 100.0% | 100.0% | 34.2% to 100.0% |" in page
-    assert "| lighting: other lights | 0.0% | 0.0% | 0.0% to 65.8% |" in page
+    assert "| changed | touch | mean | 95% interval | mean without |" in page
+    assert "| none | 100.0% | 100.0% | 34.2% to 100.0% | 100.0% |" in page
+    assert "| lighting: other lights | 0.0% | 0.0% | 0.0% to 65.8% | 100.0% |" in page
     assert "| VOID, episodes crashed: table: another table top | 0.0% |" in page
     assert "| perturbation: lighting | 0 | 2 | 0 | 0 |" in page
     assert "2 x touch, perturbation 'table': the carpenter is ill" in page
@@ -471,9 +471,20 @@ def test_a_report_says_when_paraphrases_measure_nothing(
     assert unsaid not in page
 
 
-def test_a_perturbation_that_does_not_suit_a_task_is_refused_before_anything_runs() -> None:
-    with pytest.raises(ConfigError, match="'table', which does not suit 'tap'; these do: lighting"):
-        run(EvaluateConfig(tasks=("touch", "tap"), perturb=("lighting", "table")))
+def test_a_perturbation_is_measured_in_the_tasks_that_it_suits() -> None:
+    found = run(EvaluateConfig(tasks=("touch", "tap"), episodes=2, max_steps=1, processes=1, perturb=("table",)))
+    assert {episode.task for episode in found.episodes} == {"touch", "tap"}
+    assert [episode.task for episode in found.perturbation_episodes["table"]] == ["touch", "touch"]
+    tap = next(task.rate for task in found.score.tasks if task.task == "tap")
+    page = markdown(found)
+    assert f"| none | 100.0% | {tap:.1%} | {(1 + tap) / 2:.1%} |" in page
+    assert "table: another table top | 0.0% |  | 0.0% | 0.0% to 65.8% | 100.0% |" in page
+    assert "A task without a figure cannot be changed so" in page
+
+
+def test_a_perturbation_that_suits_no_task_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="'table', which suits none of tap; these suit some: lighting"):
+        run(EvaluateConfig(tasks=("tap",), perturb=("lighting", "table")))
     with pytest.raises(ConfigError, match="nothing does in 'tabletop'"):
         evaluate(
             PointPolicy(),

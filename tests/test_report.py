@@ -129,6 +129,7 @@ def test_a_report_is_written_as_json_that_a_program_can_read(tmp_path: Path) -> 
         "step": 1000,
         "selected_by": "the last by step",
         "config_hash": "0123456789ab",
+        "demonstrations": None,
         "text_encoder": None,
         "wordings": None,
     }

@@ -117,7 +117,7 @@ def test_dirt_lies_between_the_dustpans_and_the_broom_aside(seed: int, variation
         to_dirt = np.linalg.inv(world_from_place(mouth)) @ (*middle, TABLE_HEIGHT_M, 1.0)
         np.testing.assert_allclose(to_dirt[:3], (-0.13, 0, 0), atol=1e-9)
         for depth, side in itertools.product((0.0, PAN_DEPTH_M), (-PAN_WIDTH_M / 2, PAN_WIDTH_M / 2)):
-            corner = place_within(mouth, depth, side)
+            corner = place_within(mouth, Place(depth, side, 0.0))
             assert -0.12 < corner.x_m < 0.66
             assert abs(corner.y_m) < 0.42
 

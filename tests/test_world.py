@@ -121,7 +121,7 @@ def test_every_start_is_at_rest_and_says_the_goal(env: TabletopEnv, name: str) -
 @pytest.mark.parametrize(
     ("scene", "complaint"),
     [
-        (SeededScene("fold_laundry", 0, 0), "has no task 'fold_laundry'; it has open_drawer"),
+        (SeededScene("fold_laundry", 0, 0), "has no task 'fold_laundry'; it has close_jar"),
         (SeededScene("open_drawer", 3, 0), "variations 0 to 2, not 3"),
         (SeededScene("open_drawer", -1, 0), "variations 0 to 2, not -1"),
         (StoredScene("open_drawer", 0, Path("somewhere")), "StoredScene"),

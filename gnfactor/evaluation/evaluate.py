@@ -156,12 +156,16 @@ def evaluate(
     if manifest is not None:
         _check_scenes(manifest, world, console)
     scenes = evaluation_scenes(config, counts) if manifest is None else manifest.of("evaluation")
-    rounds: tuple[str | None, ...] = (None, *config.controls, *config.perturb)
-    jobs = [_job(config, scene, name) for name in rounds for scene in scenes]
+    suitable = world.perturbations()
+    rounds: dict[str | None, list[SeededScene]] = {
+        None: scenes,
+        **dict.fromkeys(config.controls, scenes),
+        **{name: [scene for scene in scenes if name in suitable.get(scene.task, ())] for name in config.perturb},
+    }
+    jobs = [_job(config, scene, name) for name, of_round in rounds.items() for scene in of_round]
     starts = _Starts(jobs)
-    episodes = _run(jobs, venue, policy, config.processes, console, "evaluating", starts.keep)
-    records = [_record(scene, episode) for scene, episode in zip(scenes * len(rounds), episodes, strict=True)]
-    by_round = {name: tuple(records[i * len(scenes) : (i + 1) * len(scenes)]) for i, name in enumerate(rounds)}
+    episodes = iter(_run(jobs, venue, policy, config.processes, console, "evaluating", starts.keep))
+    by_round = {name: tuple(_record(scene, next(episodes)) for scene in of_round) for name, of_round in rounds.items()}
     controls = {name: score(by_round[name]) for name in config.controls}
     videos: tuple[Video, ...] = ()
     if config.videos and folder is not None:
@@ -252,20 +256,21 @@ def _refuse_impossible(config: EvaluateConfig, world: Environment, counts: Mappi
         _known("tasks", task, counts)
         if "other_instruction" in config.controls and counts[task] < 2:
             raise ConfigError(f"'{task}' has one variation: leave out the control 'other_instruction'")
-        _refuse_unsuitable(config, task, world)
+    _refuse_unsuitable(config, config.tasks, world.perturbations() if config.perturb else {})
     _known("renderer", config.renderer, world.renderers)
     if config.videos and find_spec("cv2") is None:
         raise MissingExtraError("opencv-python-headless", "pip install 'gnfactor[train]'")
 
 
-def _refuse_unsuitable(config: EvaluateConfig, task: str, world: Environment) -> None:
-    suitable = world.perturbations().get(task, ()) if config.perturb else ()
+def _refuse_unsuitable(config: EvaluateConfig, tasks: Sequence[str], suitable: Mapping[str, Sequence[str]]) -> None:
+    """Refuse perturbations that suit none of the tasks; where one suits some of them, it is measured there."""
+    known = sorted({name for task in tasks for name in suitable.get(task, ())})
     for name in config.perturb:
-        if name not in suitable:
+        if name not in known:
             raise ConfigError(
-                f"evaluate.perturb names '{name}', which does not suit '{task}'; "
-                + (f"these do: {', '.join(suitable)}" if suitable else f"nothing does in '{config.env}'")
-                + ". Leave it out, or evaluate that task by itself"
+                f"evaluate.perturb names '{name}', which suits none of {', '.join(tasks)}; "
+                + (f"these suit some: {', '.join(known)}" if known else f"nothing does in '{config.env}'")
+                + ". Leave it out, or evaluate other tasks"
             )
 
 

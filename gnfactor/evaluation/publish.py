@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
@@ -136,6 +137,11 @@ def _perturbations(report: Report) -> str:
     titles = {f"{name}: {PERTURBATION_TITLES[name]}": score for name, score in report.perturbations.items()}
     text = "The same scenes with one thing changed; a policy that generalises succeeds as often in them.\n\n"
     text += _beside("changed", report.score, titles)
+    if any(len(found.tasks) < len(report.score.tasks) for found in titles.values()):
+        text += (
+            "\nA task without a figure cannot be changed so. The mean is that of the others; without the change it is "
+        )
+        text += "the one in the last column.\n"
     if any(_void(found) for found in report.perturbations.values()):
         text += "\nUnder a void perturbation episodes crashed. They count as failures, so that it shows nothing.\n"
     if "paraphrase" in report.perturbations and report.subject is not None:
@@ -156,8 +162,8 @@ def _about_paraphrases(subject: Subject) -> str:
 def _beside(what: str, plain: Score, others: Mapping[str, Score]) -> str:
     """A table of rates under `others`, by title, below the `plain` ones."""
     names = [task.task for task in plain.tasks]
-    rows = [("none", *_rates(plain)), *((_void(score) + title, *_rates(score)) for title, score in others.items())]
-    return _table((what, *names, "mean", "95% interval"), rows)
+    rows = [(_void(score) + title, *_rates(score, plain)) for title, score in {"none": plain, **others}.items()]
+    return _table((what, *names, "mean", "95% interval", "mean without"), rows)
 
 
 def _void(found: Score) -> str:
@@ -171,8 +177,12 @@ def _rounds(report: Report) -> list[tuple[str, Score]]:
     return [("how episodes ended", report.score), *controls, *perturbations]
 
 
-def _rates(score: Score) -> tuple[str, ...]:
-    return (*(f"{task.rate:.1%}" for task in score.tasks), f"{score.mean:.1%}", _interval(score.interval))
+def _rates(score: Score, plain: Score) -> tuple[str, ...]:
+    """Cells of a row: the rate of each task of `plain`, their mean, and what that is in `plain` for the same tasks."""
+    rates = {task.task: task.rate for task in score.tasks}
+    cells = [f"{rates[task.task]:.1%}" if task.task in rates else "" for task in plain.tasks]
+    without = fmean(task.rate for task in plain.tasks if task.task in rates)
+    return (*cells, f"{score.mean:.1%}", _interval(score.interval), f"{without:.1%}")
 
 
 def _protocol(report: Report) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +71,10 @@ def sample_places_apart(region: Region, count: int, distance_m: float, rng: np.r
     )
 
 
-def scatter_places(region: Region, count: int, distance_m: float, rng: np.random.Generator) -> tuple[Place, ...]:
-    """Many places of one region, drawn one by one, each until it is `distance_m` from those before it.
+def scatter_places(
+    region: Region, count: int, distance_m: float, rng: np.random.Generator, clear_of: Sequence[Place] = ()
+) -> tuple[Place, ...]:
+    """Many places of one region, drawn one by one, each until it is `distance_m` from those before it and `clear_of`.
 
     Raises:
         SceneError: those drawn first leave no room for the rest.
@@ -85,7 +88,8 @@ def scatter_places(region: Region, count: int, distance_m: float, rng: np.random
                 f"{len(places)} in {draws} draws; make the region larger or the distance smaller"
             )
         place, draws = sample_place(region, rng), draws + 1
-        if all(math.dist((place.x_m, place.y_m), (other.x_m, other.y_m)) >= distance_m for other in places):
+        others = (*clear_of, *places)
+        if all(math.dist((place.x_m, place.y_m), (other.x_m, other.y_m)) >= distance_m for other in others):
             places.append(place)
     return tuple(places)
 

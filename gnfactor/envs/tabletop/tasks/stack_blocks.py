@@ -17,6 +17,7 @@ from gnfactor.envs.tabletop.placement import (
     gripper_down,
     quarter_turn_yaw,
     raised,
+    sample_place,
     scatter_places,
     world_from_place,
 )
@@ -40,6 +41,7 @@ BLOCKS_PER_COLOR = 4
 BLOCK_M = 0.05
 PLATE, PLATE_M, PLATE_HEIGHT_M = "plate", 0.10, 0.006
 
+_BLOCKS = Region(x_m=(0.05, 0.45), y_m=(-0.28, 0.28), max_yaw_deg=45.0)
 _APART_M = 0.11
 """Between middles; a gripper with open fingers finds room between two neighbours, however these are turned."""
 _LEVEL_M = 0.003
@@ -72,7 +74,8 @@ class StackBlocks(Task[Layout]):
 
     name = "stack_blocks"
     variation_count = len(COLORS) * len(HEIGHTS)
-    region = Region(x_m=(0.05, 0.45), y_m=(-0.28, 0.28), max_yaw_deg=45.0)
+    # Of the plate.
+    region = _BLOCKS
     resizable = tuple(block_name(index) for index in range(2 * BLOCKS_PER_COLOR))
     recolorable = (PLATE,)
 
@@ -87,8 +90,9 @@ class StackBlocks(Task[Layout]):
     def sample(self, variation: int, rng: np.random.Generator) -> Layout:
         color, count = _asked(variation)
         others = [other for other in COLORS if other != color]
-        plate, *blocks = scatter_places(self.region, 1 + 2 * BLOCKS_PER_COLOR, _APART_M, rng)
-        return Layout(plate, tuple(blocks), (color, others[rng.integers(len(others))]), count)
+        plate = sample_place(self.region, rng)
+        blocks = scatter_places(_BLOCKS, 2 * BLOCKS_PER_COLOR, _APART_M, rng, clear_of=(plate,))
+        return Layout(plate, blocks, (color, others[rng.integers(len(others))]), count)
 
     def build(self, layout: Layout, spec: mujoco.MjSpec) -> None:
         plate = stand(spec, PLATE, layout.plate)
