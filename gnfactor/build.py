@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Environment:
 
 
 @contextmanager
-def _needing(extra: str) -> Iterator[None]:
+def _needing(extra: str) -> Generator[None]:
     """What is imported here comes with an extra of the package."""
     try:
         yield

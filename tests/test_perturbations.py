@@ -367,6 +367,12 @@ def test_a_paraphrase_is_another_sentence_for_the_same(blind: TabletopEnv) -> No
         SeededScene(SLIDE, 0, 73, "new_position"),
         SeededScene("push_buttons", 1, 74, "distractors"),
         SeededScene("open_drawer", 2, 75, "new_position"),
+        SeededScene("stack_blocks", 2, 75, "larger"),
+        SeededScene("stack_blocks", 0, 77, "new_position"),
+        SeededScene("put_item_in_drawer", 0, 78, "larger"),
+        SeededScene("meat_off_grill", 1, 79, "smaller"),
+        SeededScene("sweep_to_dustpan_of_size", 1, 80, "smaller"),
+        SeededScene("reach_and_drag", 4, 81, "new_position"),
     ],
     ids=lambda scene: f"{scene.task} {scene.perturbation}",
 )

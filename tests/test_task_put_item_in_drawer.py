@@ -73,12 +73,14 @@ def test_the_expert_is_done_at_its_last_waypoint_and_not_before(env: TabletopEnv
     assert [step.refused for step in steps] == [None] * 9
     assert [step.success for step in steps] == [False] * 8 + [True]
     layout: ParcelOnChest = env.layout
-    assert [is_inside(drawer, env.data) for drawer in range(3)] == [drawer == layout.drawer for drawer in range(3)]
+    assert [is_inside(drawer, env.model, env.data) for drawer in range(3)] == [
+        drawer == layout.drawer for drawer in range(3)
+    ]
 
 
 def test_the_item_in_another_drawer_is_no_success(env: TabletopEnv) -> None:
     steps = act_as_in(env, SeededScene(NAME, 2, 64), drawer=0)
-    assert is_inside(0, env.data)
+    assert is_inside(0, env.model, env.data)
     assert not any(step.success for step in steps)
 
 
@@ -110,7 +112,7 @@ def test_inside_means_between_the_walls_and_below_the_rim(
         for value, lower, upper in zip((x, y, z), HOLLOW_LOWER_M, HOLLOW_UPPER_M, strict=True)
     ]
     if abs(min(margins) + 0.002) > 1e-9:
-        assert is_inside(drawer, DATA) == (min(margins) > -0.002)
+        assert is_inside(drawer, MODEL, DATA) == (min(margins) > -0.002)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +133,12 @@ def test_the_item_has_to_lie_in_the_drawer(point_m: tuple[float, float, float], 
 @pytest.mark.parametrize("drawer", [0, 2])
 def test_lying_in_a_drawer_that_was_not_named_is_no_success(drawer: int) -> None:
     put_at(drawer, (MIDDLE_M, 0.0, ON_THE_FLOOR_M))
-    assert is_inside(drawer, DATA)
+    assert is_inside(drawer, MODEL, DATA)
     assert not TASK.goal(LAYOUT, MODEL, DATA).reached()
 
 
 def test_an_item_that_is_still_held_is_no_success() -> None:
     put_at(1, (MIDDLE_M, 0.0, ON_THE_FLOOR_M))
     DATA.eq_active[MODEL.equality(GRASP_PREFIX + ITEM).id] = True
-    assert is_inside(1, DATA)
+    assert is_inside(1, MODEL, DATA)
     assert not TASK.goal(LAYOUT, MODEL, DATA).reached()

@@ -96,7 +96,7 @@ class PutItemInDrawer(Task[ParcelOnChest]):
         make_graspable(spec, ITEM)
 
     def goal(self, layout: ParcelOnChest, model: mujoco.MjModel, data: mujoco.MjData) -> Goal:
-        return Momentary(lambda: is_inside(layout.drawer, data) and not holding(model, data))
+        return Momentary(lambda: is_inside(layout.drawer, model, data) and not holding(model, data))
 
     def waypoints(self, layout: ParcelOnChest, data: mujoco.MjData) -> Iterator[Waypoint]:
         pull = pull_of(layout.drawer, layout.chest, data)
@@ -113,9 +113,9 @@ class PutItemInDrawer(Task[ParcelOnChest]):
         yield touch("let go", _carrying(drop_m, layout.chest.yaw), gripper_open=True)
 
 
-def is_inside(drawer: int, data: mujoco.MjData) -> bool:
+def is_inside(drawer: int, model: mujoco.MjModel, data: mujoco.MjData) -> bool:
     """Whether all corners of the parcel are between the walls of a drawer, above its floor and below its rim."""
-    corners = data.model.geom(ITEM).size * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
+    corners = model.geom(ITEM).size * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
     body, item = data.body(drawer_name(drawer)), data.body(ITEM)
     in_world = item.xpos + corners @ item.xmat.reshape(3, 3).T
     in_drawer = (in_world - body.xpos) @ body.xmat.reshape(3, 3)

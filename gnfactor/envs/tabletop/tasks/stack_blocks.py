@@ -34,6 +34,7 @@ from gnfactor.envs.tabletop.tasks.base import (
     touch,
     touching,
 )
+from gnfactor.scene import TABLE_HEIGHT_M
 
 HEIGHTS = (2, 3, 4)
 """How many blocks are asked for; the variations run through these for one colour after the other."""
@@ -132,10 +133,10 @@ class StackBlocks(Task[Layout]):
         for level, index in enumerate(own[: layout.to_stack]):
             block = data.geom(block_name(index))
             around = gripper_down(block.xpos, quarter_turn_yaw(heading(block.xmat)))
+            half_m = block.xpos[2] - TABLE_HEIGHT_M
             yield go("above the block", raised(around, _ABOVE_M), gripper_open=True)
             yield touch("grasp", around, gripper_open=False)
-            height_m = 2 * data.model.geom(block_name(index)).size[2]
-            middle = world_from_place(layout.plate, PLATE_HEIGHT_M + (level + 0.5) * height_m + _GAP_M)[:3, 3]
+            middle = world_from_place(layout.plate, PLATE_HEIGHT_M + (2 * level + 1) * half_m + _GAP_M)[:3, 3]
             there = gripper_down(middle, quarter_turn_yaw(layout.plate.yaw))
             yield go("above the tower", raised(there, _ABOVE_M), gripper_open=False)
             yield touch("set down", there, gripper_open=True)
