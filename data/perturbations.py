@@ -24,9 +24,9 @@ from gnfactor.envs.tabletop.world import TabletopEnv, find_task
 from gnfactor.errors import ConfigError
 from gnfactor.evaluation.view_drawing import write_png
 from gnfactor.scene import CAMERAS, TABLE_HEIGHT_M, Camera, View
-from gnfactor.video import Picture, caption
+from gnfactor.video import Picture, caption, spaced
 
-_SIZE, _COLUMNS, _ROWS, _GAP = 192, 3, 3, 6
+_SIZE, _COLUMNS, _ROWS = 192, 3, 3
 _SQUARE_M = ((0.05, -0.25), (0.55, -0.25), (0.55, 0.25), (0.05, 0.25))
 """Corners of a square on the table, x and y."""
 _SQUARE_RGB = (255, 255, 255)
@@ -45,12 +45,12 @@ def perturbation_sheet(scene: SeededScene, camera: str) -> Picture:
     pairs: list[Picture] = []
     for name in perturbations_of(find_task(scene.task, scene.variation)):
         start = env.reset(replace(scene, perturbation=name))
-        pair = _spaced([_with_square(one.observation.views[camera]) for one in (plain, start)], axis=1)
+        pair = spaced([_with_square(one.observation.views[camera]) for one in (plain, start)], axis=1)
         pairs.append(caption(pair, _words(name, plain, start), rows=_ROWS))
     env.close()
     pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % _COLUMNS)
     rows = [pairs[first : first + _COLUMNS] for first in range(0, len(pairs), _COLUMNS)]
-    return _spaced([_spaced(row, axis=1) for row in rows], axis=0)
+    return spaced([spaced(row, axis=1) for row in rows], axis=0)
 
 
 def _words(name: str, plain: Start, perturbed: Start) -> list[str]:
@@ -71,14 +71,6 @@ def _pixel(camera: Camera, point_m: Float[np.ndarray, "3"]) -> tuple[float, floa
     pose = camera.world_from_camera
     column, row, depth = camera.intrinsics @ pose[:3, :3].T @ (point_m - pose[:3, 3])
     return float(column / depth), float(row / depth)
-
-
-def _spaced(pictures: Sequence[Picture], axis: int) -> Picture:
-    """Pictures in a row (axis 1) or a column (axis 0), with white between them."""
-    gaps = [(0, 0), (0, 0), (0, 0)]
-    gaps[axis] = (0, _GAP)
-    *before, last = pictures
-    return np.concatenate([*(np.pad(picture, gaps, constant_values=255) for picture in before), last], axis=axis)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

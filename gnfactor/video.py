@@ -29,6 +29,8 @@ Picture = UInt8[np.ndarray, "_ _ 3"]
 _BACKGROUND = (24, 24, 28)
 _INK = (240, 240, 240)
 _MARGIN = 6
+_GAP = 6
+"""Pixels between pictures that stand side by side."""
 
 
 def write_video(path: Path, frames: Iterable[Picture], fps: int | float) -> None:
@@ -99,6 +101,14 @@ def side_by_side(pictures: Sequence[Picture], height: int) -> Picture:
         width = max(1, round(picture.shape[1] * height / picture.shape[0]))
         scaled.append(np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)))
     return np.concatenate(scaled, axis=1)
+
+
+def spaced(pictures: Sequence[Picture], axis: int) -> Picture:
+    """Pictures in a row (axis 1) or a column (axis 0), with white between them."""
+    gaps = [(0, 0), (0, 0), (0, 0)]
+    gaps[axis] = (0, _GAP)
+    *before, last = pictures
+    return np.concatenate([*(np.pad(picture, gaps, constant_values=255) for picture in before), last], axis=axis)
 
 
 def outlined(picture: Picture, colour: tuple[int, int, int], thickness: int = 4) -> Picture:

@@ -31,7 +31,7 @@ _FIXED = {
     "left_shoulder": _Fixed((-0.175, 0.2, 1.98), heading_deg=-10.0, down_deg=65.0),
     "right_shoulder": _Fixed((-0.175, -0.2, 1.98), heading_deg=10.0, down_deg=65.0),
     "overhead": _Fixed((-0.175, 0.0, 2.43), heading_deg=0.0, down_deg=65.0),
-    "spectator": _Fixed((-0.40, -1.55, 2.00), heading_deg=67.0, down_deg=30.0),
+    "spectator": _Fixed((-0.30, -1.10, 1.70), heading_deg=64.0, down_deg=31.5),
 }
 """The first four are RLBench's; "spectator" stands aside and sees arm, table and the front of what faces the robot."""
 _FIXED_FIELD_DEG, _WRIST_FIELD_DEG = 40.0, 60.0
