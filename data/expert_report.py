@@ -85,15 +85,15 @@ def print_reports(reports: Mapping[str, TaskReport], title: str, console: Consol
     """Show the table, and below it the reasons of failures with their counts."""
     table = Table(title=title, box=box.SIMPLE)
     table.add_column("task", no_wrap=True)
-    for heading in ("successes", "rate", "95% interval", "reused", "redrawn", "keyframes", "s each"):
-        table.add_column(heading, justify="right")
+    with_reused = any(report.reused for report in reports.values())
+    for heading in ("done", "rate (95%)", *(("reused",) if with_reused else ()), "redrawn", "keyframes", "s each"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for task, report in reports.items():
         table.add_row(
             task,
             f"{report.successes}/{report.attempts}",
-            f"{report.rate:.1%}",
-            f"{report.interval.lower:.1%} to {report.interval.upper:.1%}",
-            str(report.reused),
+            f"{report.rate:.1%} ({100 * report.interval.lower:.1f}-{100 * report.interval.upper:.1f})",
+            *((str(report.reused),) if with_reused else ()),
             str(report.rejected_placements),
             f"{report.mean_keyframes:.1f}",
             f"{report.seconds_per_demonstration:.2f}",
@@ -103,8 +103,7 @@ def print_reports(reports: Mapping[str, TaskReport], title: str, console: Consol
         for reason, count in report.failures.items():
             console.print(f"{task}: {count} x {reason}", markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"rate: successes by scenes given to the expert, each once; interval: {WILSON}; redrawn: placements put aside "
-        "before the expert tried",
+        f"rate: by scenes given to the expert, each once ({WILSON}); redrawn: placements put aside before it tried",
         style="dim",
         highlight=False,
     )

@@ -49,6 +49,8 @@ _LEVEL_M = 0.003
 """A block whose middle is this much higher or lower than it should be stands askew."""
 _ABOVE_M = 0.06
 """Of the gripper before it reaches down for a block, and of the block carried, above where they go."""
+_LEAVE_M = 0.10
+"""Of the gripper above a block that it has set down: from there it goes aside and down without grazing the tower."""
 _GAP_M = 0.001
 """Between a block and what it is set down on, when it is let go."""
 _RIM_RGB: Rgb = (0.33, 0.20, 0.12)
@@ -141,7 +143,7 @@ class StackBlocks(Task[Layout]):
             yield go("above the tower", raised(there, _ABOVE_M), gripper_open=False)
             yield touch("set down", there, gripper_open=True)
             if level + 1 < layout.to_stack:
-                yield touch("leave", raised(there, _ABOVE_M), gripper_open=True)
+                yield touch("leave", raised(there, _LEAVE_M), gripper_open=True)
 
 
 def _asked(variation: int) -> tuple[str, int]:
