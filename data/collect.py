@@ -277,7 +277,7 @@ def _work(job: Job) -> Outcome:
 def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]:
     parser = Parser(prog="python -m data.collect", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path, help="folder of the store (of outcomes: --report-only); continued if there")
-    parser.add_argument("--tasks", help=f"some of {','.join(TASKS)}, separated by commas")
+    parser.add_argument("--tasks", help=f"separated by commas; all if it is not given: {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=int, help="demonstrations for each task")
     parser.add_argument("--seed", type=int, help="other seeds give other scenes; 0 if it is not given")
     parser.add_argument("--benchmark", help=f"collect the demonstrations of {', '.join(known_benchmarks())}, no others")
@@ -298,10 +298,10 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
     given = parser.parse_args(arguments)
     benchmark = cast("str | None", given.benchmark)
     _refuse_mixtures(parser, given)
-    tasks = str(given.tasks).split(",") if given.tasks else read_manifest(str(benchmark)).tasks
+    tasks = tuple(TASKS) if benchmark is None else read_manifest(benchmark).tasks
     config = CollectConfig(
         out=cast("Path", given.out),
-        tasks=tuple(tasks),
+        tasks=tuple(str(given.tasks).split(",")) if given.tasks else tasks,
         episodes=cast("int", 1 if given.episodes is None else given.episodes),
         seed=cast("int", given.seed or 0),
         frames=cast("Frames", given.frames),
@@ -318,8 +318,8 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
 
 def _refuse_mixtures(parser: Parser, given: argparse.Namespace) -> None:
     """Raise ConfigError for options that are missing or contradict each other."""
-    if given.benchmark is None and (given.tasks is None or given.episodes is None):
-        raise ConfigError("--tasks and --episodes are needed, or --benchmark; see `python -m data.collect --help`")
+    if given.benchmark is None and given.episodes is None:
+        raise ConfigError("--episodes is needed, or --benchmark; see `python -m data.collect --help`")
     if given.benchmark is not None and (given.episodes is not None or given.seed is not None):
         raise ConfigError(f"the scenes of '{given.benchmark}' are fixed; leave out --episodes and --seed")
     pictures = ("frames", "cameras", "image_size", "rig", "rig_every")

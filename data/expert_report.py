@@ -83,16 +83,16 @@ def summarise_tasks(tasks: Iterable[str], outcomes: Sequence[Outcome]) -> dict[s
 
 def print_reports(reports: Mapping[str, TaskReport], title: str, console: Console) -> None:
     """Show the table, and below it the reasons of failures with their counts."""
-    table = Table(title=title, box=box.SIMPLE)
+    table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
     table.add_column("task", no_wrap=True)
     with_reused = any(report.reused for report in reports.values())
-    for heading in ("done", "rate (95%)", *(("reused",) if with_reused else ()), "redrawn", "keyframes", "s each"):
+    for heading in ("done", "rate (95%)", *(("reused",) if with_reused else ()), "redrawn", "keyframes", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task, report in reports.items():
         table.add_row(
             task,
             f"{report.successes}/{report.attempts}",
-            f"{report.rate:.1%} ({100 * report.interval.lower:.1f}-{100 * report.interval.upper:.1f})",
+            f"{report.rate:.1%} ({100 * report.interval.lower:.0f}-{100 * report.interval.upper:.0f})",
             *((str(report.reused),) if with_reused else ()),
             str(report.rejected_placements),
             f"{report.mean_keyframes:.1f}",
@@ -103,7 +103,8 @@ def print_reports(reports: Mapping[str, TaskReport], title: str, console: Consol
         for reason, count in report.failures.items():
             console.print(f"{task}: {count} x {reason}", markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"rate: by scenes given to the expert, each once ({WILSON}); redrawn: placements put aside before it tried",
+        f"rate: by scenes given to the expert, each once ({WILSON}); redrawn: placements put aside before it tried; "
+        "s: seconds each",
         style="dim",
         highlight=False,
     )

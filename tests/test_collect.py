@@ -17,13 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data import collect as collect_module
 from data.collect import CollectConfig, attempt_scene, collect_episode, jobs_of, main
 from data.expert_report import Journal, Outcome, summarise
 from data.store import Store
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
+from gnfactor.envs.benchmark import read_manifest
 from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.rig import RigConfig, parse_rig
+from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import DataError, SceneError
 from tests.synthetic import make_demonstration
@@ -195,6 +198,13 @@ def test_the_command_collects_reports_and_goes_on(tmp_path: Path, capsys: pytest
         assert demonstration.seed in TRAINING_SEEDS
 
 
+def test_all_tasks_are_collected_where_none_is_named(tmp_path: Path) -> None:
+    config, _ = collect_module._parse([str(tmp_path), "--episodes", "2"])
+    assert config.tasks == tuple(TASKS)
+    config, _ = collect_module._parse([str(tmp_path), "--benchmark", "tabletop3"])
+    assert config.tasks == read_manifest("tabletop3").tasks
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -209,7 +219,6 @@ def test_the_command_collects_reports_and_goes_on(tmp_path: Path, capsys: pytest
         (["--tasks", "open_drawer", "--episodes", "1", "--rig", "arc:0"], "rig.views"),
         (["--tasks", "open_drawer", "--episodes", "1", "--rig-every", "0"], "--rig-every"),
         (["--tasks", "open_drawer", "--episodes", "1", "--colour", "red"], "--colour"),
-        (["--episodes", "1"], "--tasks"),
         (["--tasks", "open_drawer"], "--episodes"),
         (["--benchmark", "tabletop3", "--episodes", "1"], "leave out --episodes"),
         (["--benchmark", "tabletop3", "--seed", "0"], "leave out --episodes and --seed"),
