@@ -204,6 +204,26 @@ def test_two_threads_give_the_pictures_of_one() -> None:
                 np.testing.assert_array_equal(first.segmentation, second.segmentation)
 
 
+def test_any_number_of_cores_gives_the_same_pictures_in_the_order_of_the_cameras(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, data = make_world()
+    renderer, seen = RayRenderer(model), cameras()
+    data.qpos[0] += 0.3  # the threads' states have to follow
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    expected = renderer.render(data, seen)
+    for cores in (2, 3, 8):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        found = renderer.render(data, seen)
+        for one, other in zip(found, expected, strict=True):
+            assert one.camera is other.camera
+            assert np.array_equal(one.rgb, other.rgb)
+            assert np.array_equal(one.depth_m, other.depth_m)
+            assert np.array_equal(one.segmentation, other.segmentation)
+    renderer.close()
+    renderer.close()
+
+
 def test_opengl_sees_what_the_rays_see() -> None:
     model, data = make_world()
     try:

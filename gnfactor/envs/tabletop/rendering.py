@@ -6,7 +6,9 @@ differ in shading, so a policy should be trained and evaluated with one of them:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 import mujoco
@@ -58,21 +60,52 @@ def make_renderer(model: mujoco.MjModel, kind: str = "ray") -> Renderer:
 
 
 class RayRenderer:
-    """Casts one ray per pixel with MuJoCo and shades what it hits by the model's directional lights."""
+    """Casts one ray per pixel with MuJoCo and shades what it hits by the model's directional lights.
+
+    Several cameras are shared among as many threads as there are cores: MuJoCo lets go of the interpreter while it
+    casts rays. Each thread has a state of its own, since a state holds the memory that casting works in. The pictures
+    do not depend on the number of threads.
+    """
 
     name = "mujoco-ray"
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
         self._groups = np.array(DRAWN_GROUPS, np.uint8)
+        self._threads: ThreadPoolExecutor | None = None
+        self._states: list[mujoco.MjData] = []
 
     def render(self, data: mujoco.MjData, cameras: Sequence[Camera]) -> list[View]:
         mujoco.mj_kinematics(self._model, data)
         colours, labels = geom_colours(self._model), geom_labels(self._model)
-        return [self._view(data, camera, colours, labels) for camera in cameras]
+
+        def views(state: mujoco.MjData, some: Sequence[Camera]) -> list[View]:
+            return [self._view(state, camera, colours, labels) for camera in some]
+
+        count = min(len(cameras), len(os.sched_getaffinity(0)))
+        if count < 2:
+            return views(data, cameras)
+        shares = [cameras[first::count] for first in range(count)]
+        made = list(self._pool().map(views, self._copies(data, count), shares))
+        return [made[index % count][index // count] for index in range(len(cameras))]
 
     def close(self) -> None:
-        """Nothing to release."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+
+    def _pool(self) -> ThreadPoolExecutor:
+        self._threads = self._threads or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "rays")
+        return self._threads
+
+    def _copies(self, data: mujoco.MjData, count: int) -> list[mujoco.MjData]:
+        """The present state, once for each thread."""
+        while len(self._states) < count:
+            self._states.append(mujoco.MjData(self._model))
+        for state in self._states[:count]:
+            state.qpos[:], state.mocap_pos[:], state.mocap_quat[:] = data.qpos, data.mocap_pos, data.mocap_quat
+            mujoco.mj_kinematics(self._model, state)
+        return self._states[:count]
 
     def _view(
         self,
