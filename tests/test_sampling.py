@@ -98,9 +98,13 @@ def test_fixed_importance_samples_invert_the_cumulative_weights(
     for ray, edges in enumerate(parts(span, distance_m).double().numpy()):
         share = weight[ray].double().numpy() + SPREAD / count
         cumulative = np.concatenate(([0], np.cumsum(share))) / share.sum()
-        # float32 sums may tip a sample over an edge where a part has next to no weight: compare shares, not metres
-        back = np.interp(found[ray].double().numpy(), edges, cumulative) if edges[-1] > edges[0] else wanted
-        np.testing.assert_allclose(back, wanted, atol=2e-5)
+        here = found[ray].double().numpy()
+        # float32 sums may tip a sample over an edge where a part has next to no weight: metres differ, shares do not.
+        # In a span of millimetres the last bit of a distance is a larger share: shares differ, metres do not.
+        back = np.interp(here, edges, cumulative) if edges[-1] > edges[0] else wanted
+        same_share = np.abs(back - wanted) < 2e-5
+        same_place = np.abs(here - np.interp(wanted, cumulative, edges)) <= 4 * np.spacing(np.float32(edges[-1]))
+        assert (same_share | same_place).all(), (back, wanted)
 
 
 @given(generators(), st.integers(0, 9), st.booleans())
