@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from gnfactor.errors import DataError
-from gnfactor.evaluation.curves import plot_training, read_curves
+from gnfactor.evaluation.curves import _by_task, plot_training, read_curves
 from gnfactor.evaluation.publish import markdown, print_report, write_report
 from gnfactor.evaluation.report import (
     SCHEMA,
@@ -235,6 +235,19 @@ def test_curves_are_drawn_as_a_picture(tmp_path: Path) -> None:
     with Image.open(tmp_path / "deep" / "curves.png") as picture:
         assert picture.width > 1500  # losses, translation, rotation
         assert len(picture.convert("RGB").getcolors(maxcolors=10**6) or ()) > 100
+
+
+def test_many_keyframes_are_drawn_as_their_tasks(tmp_path: Path) -> None:
+    """Sixty lines with names leave no room for the lines: matplotlib warns, and a warning is an error here."""
+    names = [f"validation/task{index % 5}/keyframe{index // 5}/translation_m" for index in range(60)]
+    values = ",".join(str(index) for index in range(60))
+    (tmp_path / "metrics.csv").write_text(f"step,validation/translation_m,{','.join(names)}\n7,1,{values}\n")
+    plot_training(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    groups = {
+        name.removeprefix("validation/").removesuffix("/translation_m"): ([7], [1.0 * index])
+        for index, name in enumerate(names)
+    }
+    assert _by_task(groups) == {f"task{task}": ([7], [27.5 + task]) for task in range(5)}
 
 
 def test_a_training_without_validation_has_one_panel(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from gnfactor.errors import DataError, MissingExtraError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 Curve = tuple[list[int], list[float]]
 """Steps and values."""
 
+_MOST_LINES = 12
+"""More cannot be told apart, and their names leave no room for them."""
 _ERRORS = {"translation_m": ("translation error (mm)", 1000.0), "rotation_deg": ("rotation error (degrees)", 1.0)}
 
 
@@ -75,11 +78,14 @@ def _draw_losses(axes: Axes, curves: Mapping[str, Curve]) -> None:
 
 
 def _draw_errors(axes: Axes, name: str, curves: Mapping[str, Curve]) -> None:
-    """The mean over all held-out keyframes, and each keyframe of each task."""
+    """The mean over all held-out keyframes, and each keyframe of each task; each task, if they are too many."""
     title, scale = _ERRORS[name]
-    for column in sorted(column for column in curves if column.startswith("validation/") and column.endswith(name)):
-        steps, values = curves[column]
-        group = column.removeprefix("validation/").removesuffix(name).strip("/")
+    groups = {
+        column.removeprefix("validation/").removesuffix(name).strip("/"): curve
+        for column, curve in sorted(curves.items())
+        if column.startswith("validation/") and column.endswith(name)
+    }
+    for group, (steps, values) in (groups if len(groups) <= _MOST_LINES else _by_task(groups)).items():
         axes.plot(
             steps,
             [value * scale for value in values],
@@ -90,6 +96,16 @@ def _draw_errors(axes: Axes, name: str, curves: Mapping[str, Curve]) -> None:
         )
     axes.set_ylim(bottom=0)
     _finish(axes, "held-out demonstrations", title)
+
+
+def _by_task(groups: Mapping[str, Curve]) -> dict[str, Curve]:
+    """At every step, the mean of the keyframes of each task."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for group, (steps, values) in groups.items():
+        task = found.setdefault(group.partition("/")[0], {})
+        for step, value in zip(steps, values, strict=True):
+            task.setdefault(step, []).append(value)
+    return {task: (list(at), [fmean(values) for values in at.values()]) for task, at in found.items()}
 
 
 def _finish(axes: Axes, title: str, quantity: str) -> None:
