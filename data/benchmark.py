@@ -13,7 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,7 +26,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data.command import Parser, run
-from data.durable import write_file
 from gnfactor.config import Config, load
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import (
@@ -45,9 +44,13 @@ from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import WORLD_VERSION, TabletopEnv
 from gnfactor.errors import ConfigError, DataError, SceneError
 from gnfactor.evaluation.evaluate import evaluation_scenes
+from gnfactor.files import write_file
 
 SETTLED_WITHIN = 10
 """Units of 0.1 mm that things may come to rest apart on two machines."""
+_WORLD = "tabletop"
+_NAMED = 5
+"""Scenes that differ are listed up to this many."""
 _MAX_ATTEMPTS = 20
 """Seeds tried for one scene before it is given up."""
 
@@ -103,6 +106,9 @@ def plan_of(name: str, config: Config, training: int, validation: int) -> Benchm
     evaluate = config.evaluate
     if config.data.tasks is None or evaluate.cameras is None or evaluate.image_size is None:
         raise ConfigError(f"the benchmark {name} needs data.tasks, evaluate.cameras and evaluate.image_size; set all")
+    if evaluate.env != _WORLD:
+        raise ConfigError(f"evaluate.env is '{evaluate.env}'; only scenes of '{_WORLD}' can be listed: set that")
+    TabletopEnv(evaluate.cameras, evaluate.image_size, evaluate.renderer).close()  # says what is wrong with them
     conditions = Conditions(
         env=evaluate.env,
         renderer=evaluate.renderer,
@@ -176,7 +182,7 @@ def check(listed: ListedScene) -> Check:
 def make_manifest(plan: BenchmarkPlan, config: Config, workers: int, console: Console) -> Manifest:
     """Find every scene of a benchmark."""
     wanted = wanted_scenes(plan, config)
-    found = _each(find, [one for role in ROLES for one in wanted[role]], workers, "scenes", console)
+    found = iter(_each(find, [one for role in ROLES for one in wanted[role]], workers, console))
     scenes: dict[Role, tuple[ListedScene, ...]] = {role: tuple(next(found) for _ in wanted[role]) for role in ROLES}
     return Manifest(plan.name, WORLD_VERSION, plan.conditions, scenes)
 
@@ -184,7 +190,7 @@ def make_manifest(plan: BenchmarkPlan, config: Config, workers: int, console: Co
 def verify_manifest(manifest: Manifest, workers: int, console: Console) -> dict[Role, list[Check]]:
     """Make every scene of a benchmark again, by role."""
     scenes = [one for role in ROLES for one in manifest.scenes[role]]
-    found = _each(check, scenes, workers, "scenes", console)
+    found = iter(_each(check, scenes, workers, console))
     return {role: [next(found) for _ in manifest.scenes[role]] for role in ROLES}
 
 
@@ -199,17 +205,16 @@ def _env() -> TabletopEnv:
     return TabletopEnv(cameras=())
 
 
-def _each(work: Callable[[In], Out], items: Sequence[In], workers: int, title: str, console: Console) -> Iterator[Out]:
+def _each(work: Callable[[In], Out], items: Sequence[In], workers: int, console: Console) -> list[Out]:
     """What `work` makes of each item, in order, with a bar."""
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         if workers == 1:
-            yield from progress.track(map(work, items), total=len(items))
-            return
+            return list(progress.track(map(work, items), total=len(items)))
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            yield from progress.track(pool.map(work, items), total=len(items))
+            return list(progress.track(pool.map(work, items), total=len(items)))
 
 
 def _make(file: Path, training: int, validation: int, workers: int, console: Console) -> int:
@@ -237,7 +242,14 @@ def _verify(name: str, workers: int, console: Console) -> int:
         same = sum(map(is_same, found))
         table.add_row(role, str(len(found)), str(same), f"{max(one.moved for one in found) / 10:.1f} mm")
     console.print(table)
-    return int(not all(is_same(one) for found in checks.values() for one in found))
+    pairs = [pair for role, found in checks.items() for pair in zip(manifest.scenes[role], found, strict=True)]
+    others = [(listed, one) for listed, one in pairs if not is_same(one)]
+    for listed, one in others[:_NAMED]:
+        how = f"moved by {one.moved / 10:.1f} mm" if one.same_digest else "made of other things or elsewhere"
+        console.print(f"{listed.scene.name}: {how}", style="red", highlight=False, soft_wrap=True)
+    if len(others) > _NAMED:
+        console.print(f"and {len(others) - _NAMED} others", style="red", highlight=False)
+    return int(bool(others))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

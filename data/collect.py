@@ -301,7 +301,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
     tasks = tuple(TASKS) if benchmark is None else read_manifest(benchmark).tasks
     config = CollectConfig(
         out=cast("Path", given.out),
-        tasks=tuple(str(given.tasks).split(",")) if given.tasks else tasks,
+        tasks=tuple(name.strip() for name in str(given.tasks).split(",")) if given.tasks is not None else tasks,
         episodes=cast("int", 1 if given.episodes is None else given.episodes),
         seed=cast("int", given.seed or 0),
         frames=cast("Frames", given.frames),
@@ -333,6 +333,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command(console: Console) -> int:
         config, report_file = _parse(arguments)
+        if report_file is not None and not report_file.absolute().parent.is_dir():
+            raise ConfigError(f"--report: there is no folder {report_file.absolute().parent}; make it, or name another")
         _make_env(config).close()  # says at once which camera is wrong
         jobs = jobs_of(config)
         reports = (measure if config.report_only else collect)(config, jobs, console)

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whatever kills the process or fills the disk.
+"""Folders that are there whole or not at all, whatever kills the process or fills the disk.
 
 A folder is built beside its destination, flushed to the disk, and renamed, which file systems do in one step. What
 is being built is locked by its builder; the lock goes with the process, so that whoever comes later can tell
@@ -8,26 +8,13 @@ remnants of the dead from the work of the living.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write or replace a file, of text or of bytes, in one step."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with partial.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync(path.parent)
+from gnfactor.files import flush
 
 
 @contextmanager
@@ -47,7 +34,7 @@ def new_folder(destination: Path, workplace: Path) -> Generator[Path]:
             yield folder
             _sync_tree(folder)
             folder.rename(destination)
-            _sync(destination.parent)
+            flush(destination.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -87,13 +74,5 @@ def _locked_name(workplace: Path) -> Generator[Path]:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(path)
+    flush(folder)

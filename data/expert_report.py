@@ -13,10 +13,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from data.durable import write_file
 from data.episode import WORLD_VERSION_KEY
 from gnfactor.errors import DataError
 from gnfactor.evaluation.report import WILSON, Interval, wilson
+from gnfactor.files import write_file
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,17 @@ class Journal:
             raise DataError(f"cannot keep {path}: {error}; name a folder that can be written to") from error
 
     def add(self, scene: str, outcome: Outcome) -> None:
-        """Keep one more outcome."""
+        """Keep one more outcome.
+
+        Raises:
+            DataError: it cannot be written; those before it are kept.
+        """
         self.outcomes[scene] = outcome
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"scene": scene, **asdict(outcome)}, ensure_ascii=False) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"scene": scene, **asdict(outcome)}, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise DataError(f"cannot keep {self._path}: {error}; make room and run the same command again") from error
 
     def _read(self, lines: Sequence[str]) -> None:
         try:

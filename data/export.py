@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data.command import Parser, run
-from data.durable import new_folder, remove_remnants, write_file
+from data.durable import new_folder, remove_remnants
 from data.episode import EpisodeInfo, attributes_of
 from data.keyframes import STILL_RAD_S, published_keyframes
 from data.multiview import MultiviewOptions
@@ -41,6 +41,7 @@ from data.rlbench_episode import write_recording
 from data.store import Store
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import ConfigError, DataError
+from gnfactor.files import write_file
 from gnfactor.scene import ARM, CAMERAS
 
 FORMATS = ("rlbench",)

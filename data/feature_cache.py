@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from data.durable import write_file
 from data.projection import Projection
 from gnfactor.config import ViewsConfig
 from gnfactor.errors import DataError
+from gnfactor.files import write_file
 from gnfactor.scene import View
 
 _FOLDER = ".features"

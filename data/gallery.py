@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parser.parse_args(arguments)
         out, camera = cast("Path", given.out), cast("str", given.camera)
         variation, seed = cast("int", given.variation), cast("int", given.seed)
-        names = cast("str", given.tasks).split(",")
+        names = list(dict.fromkeys(name.strip() for name in cast("str", given.tasks).split(",")))
         for name in names:
             find_task(name, variation)
         tasks: list[Shown] = []

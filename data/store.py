@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from data.arrays import read_episode, write_episode
-from data.durable import new_folder, remove_remnants, write_file
+from data.durable import new_folder, remove_remnants
 from data.episode import SCHEMA, EpisodeInfo, attributes_of, check_schema, read_info
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import DataError
+from gnfactor.files import write_file
 
 _METADATA = "zarr.json"
 _INDEX = "index.json"

@@ -11,7 +11,6 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from data.dataset import Split, load_split
-from data.durable import write_file
 from data.features import FeatureSource
 from data.module import DemonstrationModule
 from data.novel_views import looks, measure
@@ -21,6 +20,7 @@ from gnfactor.checkpoint import TrainedOn, check_continuable, read_info
 from gnfactor.config import Config, to_yaml
 from gnfactor.errors import CheckpointError, ConfigError, GNFactorError
 from gnfactor.evaluation.publish import VIEWS_NAME
+from gnfactor.files import write_file
 from gnfactor.model import Policy
 from gnfactor.training.learner import Learner
 from gnfactor.training.trainer import is_first_process, make_trainer, resume_point

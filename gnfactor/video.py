@@ -51,7 +51,9 @@ def write_video(path: Path, frames: Iterable[Picture], fps: int | float) -> None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _encode(partial, frames, fps)
+            count = _encode(partial, frames, fps)
+            if _frames_in(partial) < count:
+                raise OSError(f"of {count} frames {_frames_in(partial)} were kept; is the disk full?")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -119,8 +121,8 @@ def outlined(picture: Picture, colour: tuple[int, int, int], thickness: int = 4)
     return marked
 
 
-def _encode(path: Path, frames: Iterable[Picture], fps: int | float) -> None:
-    """Write all frames to `path`; raises OSError where OpenCV cannot open it."""
+def _encode(path: Path, frames: Iterable[Picture], fps: int | float) -> int:
+    """Write all frames to `path` and count them; raises OSError where OpenCV cannot open it."""
     cv2 = _opencv()
     remaining = iter(frames)
     first = next(remaining, None)
@@ -130,6 +132,7 @@ def _encode(path: Path, frames: Iterable[Picture], fps: int | float) -> None:
     with _quiet():
         size = (width + width % 2, height + height % 2)
         writer: cv2.VideoWriter = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), fps, size)
+    written = 0
     try:
         if not writer.isOpened():
             raise OSError("the encoder could not open it")
@@ -140,8 +143,22 @@ def _encode(path: Path, frames: Iterable[Picture], fps: int | float) -> None:
                 )
             even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)))
             writer.write(np.ascontiguousarray(even[..., ::-1]))
+            written += 1
     finally:
         writer.release()
+    return written
+
+
+def _frames_in(path: Path) -> int:
+    """How many frames a video holds; the encoder does not say when it fails to write."""
+    reader: cv2.VideoCapture = _opencv().VideoCapture(str(path))
+    try:
+        count = 0
+        while reader.grab():
+            count += 1
+        return count
+    finally:
+        reader.release()
 
 
 def _opencv() -> ModuleType:

@@ -273,7 +273,12 @@ def test_the_command_makes_a_manifest_and_verifies_it(
     for other in (replace(first, digest="0" * 12), replace(first, settled=(first.settled[0] + 11, *first.settled[1:]))):
         scenes = {**manifest.scenes, "evaluation": (other, *manifest.scenes["evaluation"][1:])}
         (shelf / "mine.json").write_text(manifest_to_text(replace(manifest, scenes=scenes)))
+        capsys.readouterr()
         assert main(["verify", "mine"]) == 1
+        assert f"{first.scene.name}: m" in capsys.readouterr().err  # made of other things, moved by
+    (shelf / "yours.json").write_text(text)
+    with pytest.raises(DataError, match=r"yours\.json is the manifest of 'mine'; give the file that name"):
+        read_manifest("yours")
     (shelf / "mine.json").write_text(text.replace('"world_version": ', '"world_version": 9'))
     assert main(["verify", "mine"]) == 2
 
@@ -293,6 +298,8 @@ def test_scenes_to_learn_from_cover_the_variations_evenly_and_stay_the_same() ->
     [
         ("data: {tasks: [open_drawer]}", [], "needs data.tasks, evaluate.cameras"),
         (ONE_TASK.replace("slide_block_to_color_target", "fold_laundry"), [], "fold_laundry"),
+        (ONE_TASK.replace("tabletop", "rlbench"), [], "only scenes of 'tabletop' can be listed"),
+        (ONE_TASK.replace("overhead", "periscope"), [], "periscope"),
         (ONE_TASK, ["--training", "0"], "--training"),
         (ONE_TASK, ["--workers", "0"], "--workers"),
     ],

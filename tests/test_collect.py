@@ -225,6 +225,8 @@ def test_all_tasks_are_collected_where_none_is_named(tmp_path: Path) -> None:
         (["--benchmark", "tabletop99"], "no benchmark 'tabletop99'; known are: "),
         (["--tasks", "open_drawer", "--episodes", "1", "--report-only", "--cameras", "front"], "leave out --cameras"),
         (["--tasks", "open_drawer", "--episodes", "1", "--report-only", "--rig", "arc"], "leave out --rig"),
+        (["--tasks", "open_drawer", "--episodes", "1", "--report", "/nowhere/x.json"], "there is no folder /nowhere"),
+        (["--tasks", "", "--episodes", "1"], "there is no task"),
     ],
 )
 def test_a_bad_argument_is_one_line_and_status_2(

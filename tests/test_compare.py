@@ -154,8 +154,8 @@ def test_the_command_prints_and_writes_the_table(tmp_path: Path, capsys: pytest.
     [
         ({"max_steps": 8}, "max_steps: 25 in A, 8 in B"),
         ({"cameras": ["front", "wrist"]}, 'cameras: ["front"] in A, ["front", "wrist"] in B'),
-        ({"benchmark": {"name": "tabletop3", "digest": "ab"}}, "benchmark: not said in A, {"),
-        ({"perturb": "lighting"}, 'perturb: not said in A, "lighting" in B'),
+        ({"benchmark": {"name": "tabletop3", "digest": "ab"}}, "benchmark: none in A, {"),
+        ({"perturb": "lighting"}, 'perturb: none in A, "lighting" in B'),
     ],
 )
 def test_other_protocols_are_refused_in_one_line_that_says_what_differs(
@@ -185,6 +185,13 @@ def test_other_scenes_are_refused(tmp_path: Path) -> None:
         ('{"schema": 1}', "is no report"),
         ('{"schema": 99}', "schema 99, 1 is expected"),
         ('{"schema": 1, "subject": null, "protocol": {}, "episodes": []}', "has no episodes"),
+        (
+            (
+                '{"schema": 1, "subject": null, "protocol": {}, "episodes": '
+                '[{"task": "tap", "variation": 0, "seed": 1, "success": "false", "ending": "max_steps"}]}'
+            ),
+            "success is 'false' where true or false is expected",
+        ),
     ],
 )
 def test_what_is_no_report_is_named(

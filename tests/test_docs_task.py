@@ -73,9 +73,9 @@ def test_it_takes_less_than_100_lines() -> None:
 
 def test_the_page_says_which_lines_to_add() -> None:
     assert f"from {MODULE} import StandCupOnPlate" in PAGE
+    assert "            StandCupOnPlate(),\n" in PAGE
     others = Path(tasks.__file__).read_text(encoding="utf-8")
-    assert re.search(r"task\.name: task\s+for task in \(", others)
-    assert "TASKS = {task.name: task for task in (" in PAGE
+    assert "            TurnTap(),\n" in others
 
 
 def test_the_linters_have_nothing_to_say(example: ModuleType) -> None:

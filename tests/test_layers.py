@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
             "gnfactor.augment",
             "gnfactor.published",
             "gnfactor.config_keys",
+            "gnfactor.files",
             "gnfactor.video",
         ),
     ),

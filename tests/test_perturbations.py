@@ -28,6 +28,7 @@ from gnfactor.envs.tabletop.colors import COLORS, UNSEEN_COLORS
 from gnfactor.envs.tabletop.perturbations import (
     DISTRACTOR_PREFIX,
     PERTURBATIONS,
+    UNPERTURBED,
     Drawn,
     Elsewhere,
     Resized,
@@ -254,7 +255,8 @@ PLACES: dict[str, Callable[[Any], tuple[Place, ...]]] = {
 def test_another_position_lies_outside_the_training_region_and_close_by(seed: int, name: str) -> None:
     task = TASKS[name]
     rng = perturbation_generator(SeededScene(name, 1, seed, "new_position"))
-    moved = Elsewhere(width_m=0.08).arranged(task, rng)
+    layout = task.sample(1, rng)
+    moved = Elsewhere(width_m=0.08).arranged(task, layout, rng)
     for place in PLACES[name](moved.sample(1, rng)):
         outside = [
             max(lower - value, value - upper, 0.0)
@@ -263,6 +265,21 @@ def test_another_position_lies_outside_the_training_region_and_close_by(seed: in
         assert 0 < max(outside) <= 0.08
     assert moved is not task
     assert moved.region != task.region
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_in_another_position_everything_looks_as_it_did(blind: TabletopEnv, name: str) -> None:
+    for seed in range(12):
+        scene = SeededScene(name, seed % TASKS[name].variation_count, seed)
+        plain, moved = (
+            blind._set(TASKS[name], scene, PERTURBATIONS[kind] if kind else UNPERTURBED).layout
+            for kind in (None, "new_position")
+        )
+        for field in dataclasses.fields(plain):
+            one, other = getattr(plain, field.name), getattr(moved, field.name)
+            if "Place" not in repr(one):
+                assert one == other, (seed, field.name)
+        assert plain != moved
 
 
 @pytest.mark.parametrize("seed", range(2))

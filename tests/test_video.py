@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageFont
 
+from gnfactor import video
 from gnfactor.errors import DataError
 from gnfactor.video import caption, outlined, side_by_side, wrap, write_video
 
@@ -52,6 +53,19 @@ def test_a_failure_on_the_way_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="webm"):
         write_video(tmp_path / "a.avi", [plain((0, 0, 0))], fps=5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_that_lost_frames_does_not_replace_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk, of which the encoder says nothing."""
+    path = tmp_path / "film.webm"
+    frames = [np.full((16, 16, 3), 40 * index, np.uint8) for index in range(5)]
+    write_video(path, frames, 5)
+    before = path.read_bytes()
+    monkeypatch.setattr(video, "_frames_in", lambda _: 3)
+    with pytest.raises(DataError, match="of 5 frames 3 were kept; is the disk full"):
+        write_video(path, frames, 5)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_place_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path) -> None:

@@ -131,7 +131,10 @@ def read_manifest(name: str) -> Manifest:
     if name not in known_benchmarks():
         raise ConfigError(f"there is no benchmark '{name}'; known are: {', '.join(known_benchmarks()) or 'none'}")
     path = manifest_path(name)
-    return manifest_from_text(path.read_text(encoding="utf-8"), str(path))
+    manifest = manifest_from_text(path.read_text(encoding="utf-8"), str(path))
+    if manifest.name != name:
+        raise DataError(f"{path} is the manifest of '{manifest.name}'; give the file that name, or restore it")
+    return manifest
 
 
 def manifest_to_text(manifest: Manifest) -> str:

@@ -26,7 +26,7 @@ Scene = tuple[str, int, int]
 
 _WITHOUT_EFFECT = ("processes", "seeds_are_unseen")
 """Keys of a protocol on which no result depends."""
-_NOT_SAID = "not said"
+_NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def read_outcomes(path: Path) -> Outcomes:
             path=str(file),
             title=_title(report["subject"]),
             protocol=dict(report["protocol"]),
-            successes=dict(zip(scenes, (bool(one["success"]) for one in episodes), strict=True)),
+            successes=dict(zip(scenes, (_truth(one["success"]) for one in episodes), strict=True)),
             crashes=sum(one["ending"] == "crashed" for one in episodes),
         )
     except OSError as error:
@@ -168,6 +168,12 @@ def read_outcomes(path: Path) -> Outcomes:
     if not scenes or len(outcomes.successes) < len(scenes):
         raise DataError(f"{file} has no episodes, or a scene twice; name a {JSON_NAME} that eval.py has written")
     return outcomes
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"success is {value!r} where true or false is expected")
+    return value
 
 
 def _title(subject: Mapping[str, Any] | None) -> str:
@@ -203,7 +209,7 @@ def _correlation(counts: Paired) -> float:
 
 def _refuse_other_protocols(a: Outcomes, b: Outcomes) -> None:
     keys = [key for key in dict.fromkeys((*a.protocol, *b.protocol)) if key not in _WITHOUT_EFFECT]
-    said = {key: (_said(a.protocol.get(key)), _said(b.protocol.get(key))) for key in keys}
+    said = {key: (_said(a.protocol, key), _said(b.protocol, key)) for key in keys}
     differing = [f"{key}: {in_a} in A, {in_b} in B" for key, (in_a, in_b) in said.items() if in_a != in_b]
     if differing:
         raise DataError(
@@ -212,8 +218,10 @@ def _refuse_other_protocols(a: Outcomes, b: Outcomes) -> None:
         )
 
 
-def _said(value: object) -> str:
-    return _NOT_SAID if value is None else json.dumps(value)
+def _said(protocol: Mapping[str, Any], key: str) -> str:
+    """What a protocol says; a report of an earlier version may say nothing, which counts as none."""
+    value = protocol.get(key)
+    return _NONE if value is None else json.dumps(value)
 
 
 def _refuse_other_scenes(a: Outcomes, b: Outcomes) -> None:

@@ -98,6 +98,9 @@ class EvaluateConfig:
             _known("controls", control, CONTROLS)
         for perturbation in self.perturb:
             _known("perturb", perturbation, PERTURBATION_TITLES)
+        for name, given in (("controls", self.controls), ("perturb", self.perturb)):
+            if len(set(given)) < len(given):
+                raise ConfigError(f"evaluate.{name} is {list(given)}; name each once")
         if self.tasks is not None and (not self.tasks or len(set(self.tasks)) != len(self.tasks)):
             raise ConfigError(f"evaluate.tasks is {list(self.tasks)}; name at least one task, each once")
 

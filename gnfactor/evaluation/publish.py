@@ -15,6 +15,7 @@ from rich.table import Table
 from gnfactor.envs.base import PERTURBATION_TITLES
 from gnfactor.evaluation.controls import CONTROL_TITLES
 from gnfactor.evaluation.report import MEAN_INTERVAL, WILSON, EpisodeRecord, Interval, Report, Score, Subject
+from gnfactor.files import write_file
 
 JSON_NAME, TEXT_NAME, CURVES_NAME = "report.json", "report.md", "training.png"
 VIEWS_NAME = "novel_views.png"
@@ -39,8 +40,8 @@ def write_report(report: Report, folder: Path, curves: str | None = None, views:
         views: the same of a picture of novel views.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / JSON_NAME, json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
-    _replace(folder / TEXT_NAME, markdown(report, curves, views))
+    write_file(folder / JSON_NAME, json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
+    write_file(folder / TEXT_NAME, markdown(report, curves, views))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -281,10 +282,3 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return "".join(f"- {' '.join(line.split())}\n" for line in lines)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is whole or as it was."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

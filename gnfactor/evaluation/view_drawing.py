@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from gnfactor.actions import Box
 from gnfactor.errors import DataError, MissingExtraError
 from gnfactor.evaluation.novel_views import KnownFeatures, render_camera, workspace_pixels
 from gnfactor.field.neural_field import NeuralField, Picture
+from gnfactor.files import write_file
 from gnfactor.scene import View
 from gnfactor.video import Picture as Pixels
 from gnfactor.video import side_by_side
@@ -205,6 +207,8 @@ def write_png(path: Path, picture: Pixels) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path, "PNG")
+        encoded = BytesIO()
+        Image.fromarray(picture).save(encoded, "PNG")
+        write_file(path, encoded.getvalue())
     except OSError as error:
         raise DataError(f"cannot write the picture {path}: {error}; choose a folder that can be written to") from error

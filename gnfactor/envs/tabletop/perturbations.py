@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -53,8 +53,11 @@ class Perturbation:
         """Whether scenes of this task can be changed so."""
         return True
 
-    def arranged(self, task: Task[Any], rng: np.random.Generator) -> Task[Any]:  # noqa: ARG002
-        """The task that lays the scene out; asked for every layout that is drawn."""
+    rearranges: ClassVar[bool] = False
+    """Whether things are laid out anew, by what `arranged` says."""
+
+    def arranged(self, task: Task[Any], layout: Any, rng: np.random.Generator) -> Task[Any]:  # noqa: ARG002
+        """The task that lays the scene out, whose unperturbed `layout` is known; asked for every layout drawn."""
         return task
 
     def alter(self, task: Task[Any], drawn: Drawn, spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
@@ -150,12 +153,13 @@ class Recolored(Perturbation):
 class Elsewhere(Perturbation):
     """The task's region replaced by a strip along one of its sides, just outside, corners included."""
 
+    rearranges = True
     width_m: float = 0.08
 
     def suits(self, task: Task[Any]) -> bool:
         return hasattr(task, "region")
 
-    def arranged(self, task: Task[Any], rng: np.random.Generator) -> Task[Any]:
+    def arranged(self, task: Task[Any], layout: Any, rng: np.random.Generator) -> Task[Any]:
         (near, far), (right, left), width = task.region.x_m, task.region.y_m, self.width_m
         strips = (
             ((near - width, near), (right - width, left + width)),
@@ -165,6 +169,8 @@ class Elsewhere(Perturbation):
         )
         moved = copy.copy(task)
         moved.region = Region(*strips[rng.integers(len(strips))], task.region.max_yaw_deg)
+        sample = moved.sample
+        moved.sample = lambda variation, rng: _moved_only(sample(variation, rng), layout)
         return moved
 
 
@@ -336,6 +342,16 @@ _LOW_M = TABLE_HEIGHT_M + 0.25
 """Where the hand is higher than this, it passes over a distractor."""
 _UNLIKE = 0.5
 """Distance in RGB above which two colours are told apart at a glance."""
+
+
+def _moved_only(layout: Any, unmoved: Any) -> Any:
+    """A layout with its places, and with everything else, such as colours, as in another layout of the same scene."""
+    kept = {field.name: getattr(unmoved, field.name) for field in fields(layout)}
+    return replace(layout, **{name: value for name, value in kept.items() if not _is_place(value)})
+
+
+def _is_place(value: object) -> bool:
+    return isinstance(value, Place) or (isinstance(value, tuple) and all(isinstance(part, Place) for part in value))
 
 
 def _boxes(drawn: Drawn) -> tuple[Float[np.ndarray, "geoms 3"], Float[np.ndarray, "geoms 3"]]:

@@ -271,20 +271,25 @@ class TabletopEnv:
 
     def _set(self, task: Task[Any], scene: SeededScene, perturbation: Perturbation) -> _Stage:
         """The scene as it was drawn, perturbed."""
-        stage = self._draw(task, scene, perturbation)
+        rng = scene_generator(scene.task, scene.variation, scene.seed)
+        stage = self._draw(scene, lambda: task, rng)
         if perturbation is UNPERTURBED:
             return stage
+        of_perturbation = perturbation_generator(scene)
+        if perturbation.rearranges:
+            rng = scene_generator(scene.task, scene.variation, scene.seed)
+            stage = self._draw(scene, lambda: perturbation.arranged(task, stage.layout, of_perturbation), rng)
         waypoints = tuple(task.waypoints(stage.layout, stage.data))
         drawn = Drawn(task.instructions(scene.variation)[0], stage.model, stage.data, waypoints)
         spec = _built(task, stage.layout)
-        perturbation.alter(task, drawn, spec, perturbation_generator(scene))
+        perturbation.alter(task, drawn, spec, of_perturbation)
         return _compiled(spec, stage.layout, stage.rejected)
 
-    def _draw(self, task: Task[Any], scene: SeededScene, perturbation: Perturbation) -> _Stage:
+    def _draw(self, scene: SeededScene, task_of: Callable[[], Task[Any]], rng: np.random.Generator) -> _Stage:
         """The first scene that is not done as it stands, with waypoints within reach; those before it are counted."""
-        rng, of_perturbation = scene_generator(scene.task, scene.variation, scene.seed), perturbation_generator(scene)
         for rejected in range(_MAX_LAYOUTS):
-            layout = perturbation.arranged(task, of_perturbation).sample(scene.variation, rng)
+            task = task_of()
+            layout = task.sample(scene.variation, rng)
             stage = _compiled(_built(task, layout), layout, rejected)
             done = task.goal(layout, stage.model, stage.data).reached()
             if not done and self._reach.allows(task.waypoints(layout, stage.data)):
