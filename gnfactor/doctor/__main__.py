@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rich.text import Text
 from gnfactor.doctor import machine, packages, robots, simulators, weights
 from gnfactor.doctor.finding import Finding
 from gnfactor.doctor.imports import Attempt, package_folder
-from gnfactor.doctor.needs import Answer, from_json
+from gnfactor.doctor.needs import Answer, Needs, from_json
 from gnfactor.errors import ConfigError, GNFactorError
 
 USAGE = """\
@@ -37,6 +38,14 @@ Exit status: 0 without a problem, 1 with one, 2 for a mistake on the command lin
 COLORS = {"ok": "green", "note": "yellow", "problem": "bold red"}
 _WIDTH = 120
 """Columns where there is no terminal."""
+
+
+RISKY: dict[str, Callable[[Path], bool]] = {
+    "pyrep": simulators.is_pyrep,
+    "rlbench": simulators.is_rlbench,
+    **dict.fromkeys(robots.PACKAGES, Path.is_dir),
+}
+"""Packages whose import may end the process, and whether a folder of that name is really theirs."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -71,38 +80,47 @@ def examine(config: Sequence[str]) -> list[Finding]:
         ConfigError: the configuration cannot be used.
     """
     environ, home, here, root = os.environ, Path.home(), Path.cwd(), Path("/")
-    heavy = Attempt("-m", "gnfactor.doctor.weigh", *config)
-    pyrep = _import("pyrep", simulators.is_pyrep)
-    rlbench = _import("rlbench", simulators.is_rlbench)
-    ros = robots.attempts()
-    declared = packages.declared()
-    answer = _answer(heavy)
-    needs = answer.needs
-    needed = simulators.needed_by(needs)
+    with ExitStack() as running:
+
+        def begin(*arguments: str) -> Attempt:
+            return running.enter_context(closing(Attempt(*arguments)))
+
+        heavy = begin("-m", "gnfactor.doctor.weigh", *config)
+        imports = {name: begin("-c", f"import {name}") for name, is_genuine in RISKY.items() if _has(name, is_genuine)}
+        declared = packages.declared()
+        answer = _answer(heavy)
+        needs = answer.needs
+        needed = simulators.needed_by(needs)
+        return [
+            machine.python(declared),
+            machine.torch(answer.torch, answer.complaint, declared),
+            machine.graphics(answer.torch, needs, root),
+            machine.memory(answer.torch, needs, root),
+            machine.disk(needs, here),
+            packages.core(declared),
+            *packages.extras(declared, {} if needs is None else needs.extras),
+            simulators.renderer(needs),
+            simulators.coppeliasim(needed, environ, root),
+            simulators.pyrep(needed, imports.get("pyrep")),
+            simulators.rlbench(needed, imports.get("rlbench")),
+            simulators.display(needed, environ, root),
+            robots.ros(environ, root, imports),
+            weights.cache(environ, home),
+            *([] if needs is None else _of_the_run(needs, environ, home, here)),
+        ]
+
+
+def _of_the_run(needs: Needs, environ: Mapping[str, str], home: Path, here: Path) -> list[Finding]:
     return [
-        machine.python(declared),
-        machine.torch(answer.torch, answer.complaint, declared),
-        machine.graphics(answer.torch, needs, root),
-        machine.memory(answer.torch, needs, root),
-        machine.disk(needs, here),
-        packages.core(declared),
-        *packages.extras(declared, {} if needs is None else needs.extras),
-        simulators.renderer(needs),
-        simulators.coppeliasim(needed, environ, root),
-        simulators.pyrep(needed, pyrep),
-        simulators.rlbench(needed, rlbench),
-        simulators.display(needed, environ, root),
-        robots.ros(environ, root, ros),
-        weights.cache(environ, home),
-        *([] if needs is None else [weights.text_encoder(needs, environ, home), weights.teacher(needs, environ, home)]),
-        *([] if needs is None else [weights.store(needs, here)]),
+        weights.text_encoder(needs, environ, home),
+        weights.teacher(needs, environ, home),
+        weights.store(needs, here),
     ]
 
 
-def _import(name: str, is_genuine: Callable[[Path], bool]) -> Attempt | None:
-    """Begin to import a package of the simulator, if it is what it should be."""
+def _has(name: str, is_genuine: Callable[[Path], bool]) -> bool:
     folder = package_folder(name)
-    return Attempt("-c", f"import {name}") if folder is not None and is_genuine(folder) else None
+    return folder is not None and is_genuine(folder)
 
 
 def _answer(heavy: Attempt) -> Answer:

@@ -17,14 +17,14 @@ from gnfactor.model import Policy, PolicyConfig
 NUMBER = 4
 """Bytes of a number in 32 bits."""
 BASE_BYTES = 600 * 2**20
-"""What Python with torch takes before any work."""
-VOXEL_COPIES = 7
+"""What Python with torch takes, and the buffers that do not grow with the configuration."""
+VOXEL_COPIES = 9
 """So many numbers per voxel and channel at full resolution are alive at once in a training step."""
 LATENT_COPIES = 40
 """The same per block of the Perceiver and number of its latents, or of its inputs."""
 ATTENTION_COPIES = 3
 """The same per pair of a question and what it attends to, where attention drops out weights."""
-SAMPLE_COPIES = 3
+SAMPLE_COPIES = 1.2
 """The same per sample along a ray, number of its width and layer of the field."""
 WITHOUT_MODEL = ("none", "segmentation")
 """Teachers that are no network."""
@@ -93,12 +93,12 @@ def memory_bytes(config: Config, parameters: int) -> int:
 
     Weights, gradients, two moments and the average are counted. What lies between the layers is estimated from where
     most of it lies: volumes at full resolution, the Perceiver's latents and attention, the field's samples; the
-    factors were fitted to steps measured on a CPU. On a GPU attention takes less, and so do numbers in 16 bits.
-    Demonstrations in memory and a teacher are not counted.
+    factors were fitted to steps measured on a CPU, which they meet within a third (tests/test_doctor.py). On a GPU
+    attention takes less, and so do numbers in 16 bits. Demonstrations in memory and a teacher are not counted.
     """
     held = parameters * (4 + (config.optim.ema_decay is not None))
     numbers = config.train.batch_size * (_volume_numbers(config.policy) + _field_numbers(config))
-    return BASE_BYTES + NUMBER * (held + numbers)
+    return round(BASE_BYTES + NUMBER * (held + numbers))
 
 
 def _volume_numbers(policy: PolicyConfig) -> int:
@@ -115,11 +115,11 @@ def _volume_numbers(policy: PolicyConfig) -> int:
     return VOXEL_COPIES * voxels * network.voxels_width + LATENT_COPIES * latents + attention
 
 
-def _field_numbers(config: Config) -> int:
+def _field_numbers(config: Config) -> float:
     """Numbers between the layers of the field, for one scene."""
     field, views = config.policy.field, config.data.views
     if field is None:
-        return 0
+        return 0.0
     sampling, network = field.sampling, field.network
     samples = views.per_step * views.rays * (sampling.coarse + sampling.importance + sampling.guided)
     return SAMPLE_COPIES * samples * (network.width * (2 * network.blocks + 1) + network.features)

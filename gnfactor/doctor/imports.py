@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-PATIENCE_S = 20.0
-"""After so long an import counts as hanging."""
+PATIENCE_S = 120.0
+"""After so long a program counts as hanging; importing torch can take half a minute where others work, too."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,12 @@ class Attempt:
         said = [line for line in errors.splitlines() if line.strip()]
         ended = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
         return Result("", said[-1].strip()[:200] if said and status > 0 else ended)
+
+    def close(self) -> None:
+        """End it if it still runs; its result is of no interest."""
+        self._process.kill()
+        with self._process:  # waits, and closes its pipes
+            pass
 
 
 def package_folder(name: str) -> Path | None:

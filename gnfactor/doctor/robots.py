@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gnfactor.doctor.finding import Finding
-from gnfactor.doctor.imports import Attempt, package_folder
+from gnfactor.doctor.imports import Attempt
 
 INSTALLED, DEBIAN = Path("opt/ros"), Path("usr/lib/python3/dist-packages/rospy")
 """Where ROS's own packages and Debian's lie."""
@@ -14,17 +14,18 @@ PACKAGES = ("rospy", "rclpy")
 """Python's door to ROS 1 and to ROS 2."""
 
 
-def attempts() -> dict[str, Attempt]:
-    """Begin to import what there is of ROS."""
-    return {name: Attempt("-c", f"import {name}") for name in PACKAGES if package_folder(name) is not None}
-
-
 def ros(environ: Mapping[str, str], root: Path, attempts: Mapping[str, Attempt]) -> Finding:
-    """Which ROS there is; nothing that is configured needs it. `root` is where /opt and /usr lie."""
+    """Which ROS there is; nothing that is configured needs it.
+
+    Args:
+        environ: environment variables.
+        root: where /opt and /usr lie.
+        attempts: to import what there is of `PACKAGES`, among others.
+    """
     sourced = environ.get("ROS_DISTRO", "")
     distributions = sorted(path.name for path in (root / INSTALLED).glob("*") if (path / "setup.bash").is_file())
-    for name, attempt in attempts.items():
-        complaint = attempt.result().complaint
+    for name in (name for name in PACKAGES if name in attempts):
+        complaint = attempts[name].result().complaint
         where = f"{name} ({sourced or 'not sourced'})"
         if complaint:
             return Finding("ROS", "note", f"{where} cannot be imported: {complaint}", "source ROS's setup.bash")

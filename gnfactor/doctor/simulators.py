@@ -71,7 +71,7 @@ def pyrep(needed: str, attempt: Attempt | None) -> Finding:
         return lacking("PyRep", needed, "not installed", install)
     if not is_pyrep(folder):
         found = f"{folder} (version {installed('pyrep') or 'unknown'}) is PyPI's unrelated program of the same name"
-        return Finding("PyRep", "problem", found, f"pip uninstall pyrep, then {install}")
+        return lacking("PyRep", needed, found, f"pip uninstall pyrep, then {install}")
     return _imported("PyRep", needed, f"{installed('pyrep') or folder}", attempt, "CoppeliaSim above")
 
 
@@ -83,7 +83,7 @@ def rlbench(needed: str, attempt: Attempt | None) -> Finding:
         return lacking("RLBench", needed, "not installed", install)
     if not is_rlbench(folder):
         found = f"{folder} is not RLBench: it has no task_environment.py"
-        return Finding("RLBench", "problem", found, f"pip uninstall rlbench, then {install}")
+        return lacking("RLBench", needed, found, f"pip uninstall rlbench, then {install}")
     found = f"{installed('rlbench') or folder}, {dialect(folder)}"
     return _imported("RLBench", needed, found, attempt, "CoppeliaSim and PyRep above")
 
