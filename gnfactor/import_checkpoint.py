@@ -292,8 +292,8 @@ def _tell(source: Path, out: Path, method: Method, imported: Imported) -> None:
     )
     if imported.field_weights:
         print(
-            "the field was trained with its geometry askew (README: released code), and will render nothing sensible "
-            "before it is trained again; the actions do not depend on it"
+            "the field was trained on volumes with x and z exchanged and with a wrong focal length; it will render "
+            "nothing sensible before it is trained again, which the actions do not depend on"
         )
     print(f"{out} written; evaluate it with: python eval.py {out} env=rlbench")
 

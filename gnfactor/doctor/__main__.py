@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from gnfactor.doctor import machine, packages, robots, simulators, weights
 from gnfactor.doctor.finding import Finding
@@ -35,7 +33,8 @@ against what training by it and evaluating as it says need; without one, against
 ok: works; note: does not work or is not there, and nothing asked for needs it; problem: something asked for needs it.
 Exit status: 0 without a problem, 1 with one, 2 for a mistake on the command line or in the configuration.
 """
-COLORS = {"ok": "green", "note": "yellow", "problem": "bold red"}
+COLORS = {"ok": "\x1b[32m{}\x1b[0m", "note": "\x1b[33m{}\x1b[0m", "problem": "\x1b[1;31m{}\x1b[0m"}
+"""Around a level on a terminal; nothing here needs a package that may be what is missing."""
 _WIDTH = 120
 """Columns where there is no terminal."""
 
@@ -69,7 +68,9 @@ def main(args: Sequence[str]) -> int:
         tree = {"config": config, "problems": problems, "findings": [asdict(finding) for finding in findings]}
         print(json.dumps(tree, indent=2, ensure_ascii=False))
     else:
-        show(findings, config, Console(width=None if sys.stdout.isatty() else _WIDTH))
+        at_terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if at_terminal else _WIDTH
+        print(page(findings, config, width, colored=at_terminal))
     return 1 if problems else 0
 
 
@@ -133,24 +134,29 @@ def _answer(heavy: Attempt) -> Answer:
     return answer
 
 
-def show(findings: Sequence[Finding], config: Sequence[str], console: Console) -> None:
-    """Print the page."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+def page(findings: Sequence[Finding], config: Sequence[str], width: int, *, colored: bool) -> str:
+    """The findings as text of so many columns, the verdict at the end."""
+    widest = max(len(finding.subject) for finding in findings)
+    indent = " " * (len("problem") + widest + 4)
+    lines: list[str] = []
     for finding in findings:
-        remedy = f"\n-> {finding.remedy}" if finding.remedy else ""
-        level = Text(finding.level, style=COLORS[finding.level])
-        table.add_row(level, Text(finding.subject), Text(finding.found + remedy))
-    console.print(table)
+        color = COLORS[finding.level] if colored else "{}"
+        level = color.format(f"{finding.level:{len('problem')}}")
+        text = _wrapped(finding.found, width, indent)
+        lines.append(f"{level}  {finding.subject:{widest}}  {text.lstrip()}")
+        if finding.remedy:
+            lines.append(_wrapped(f"-> {finding.remedy}", width, indent))
     problems = [finding.subject for finding in findings if finding.level == "problem"]
     asked = f"what {' '.join(config)} needs" if config else "what every use needs"
-    if problems:
-        verdict = f"{asked}: not all of it works: {', '.join(problems)}"
-    else:
-        verdict = f"{asked}: works, as far as this could see" + ("" if config else "; name a configuration to see more")
-    console.print(verdict, markup=False, highlight=False)
+    verdict = f"not all of it works: {', '.join(problems)}" if problems else "works, as far as this could see"
+    more = "" if config else "; name a configuration to see what it needs"
+    return "\n".join((*lines, f"{asked}: {verdict}{more}"))
+
+
+def _wrapped(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 if __name__ == "__main__":

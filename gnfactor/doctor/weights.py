@@ -55,8 +55,10 @@ def text_encoder(needs: Needs, environ: Mapping[str, str], home: Path) -> Findin
 
 def teacher(needs: Needs, environ: Mapping[str, str], home: Path) -> Finding:
     """Weights of the model whose features are distilled."""
-    if needs.teacher in ("none", "segmentation"):
-        return Finding("teacher", "ok", f"{needs.teacher} needs no weights")
+    if needs.teacher == "none":
+        return Finding("teacher", "ok", "no features are distilled")
+    if needs.teacher == "segmentation":
+        return Finding("teacher", "ok", "segmentation needs no weights")
     if needs.teacher_weights is None:
         found, key = f"no weights are named for {needs.teacher}", "data.views.teacher.weights"
         remedy = (
