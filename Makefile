@@ -2,13 +2,15 @@
 # make field : set up, collect scenes seen from all around, train the neural feature field alone, leave runs/field_only
 # make test  : set up and run every test
 # make env   : only set up (.venv)          make check : linters and type checker
+# make doctor: what works on this machine, and how to mend what does not; CONFIG="configs/gnfactor.yaml ..." for what
+#              that configuration needs
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 RLBENCH_DIR ?= ../shared/rlbench
 DEMO_TASKS := open_drawer,push_buttons,slide_block_to_color_target
 
-.PHONY: env test check demo field rlbench-check clean
+.PHONY: env test check doctor demo field rlbench-check clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -24,6 +26,9 @@ check: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright
+
+doctor:
+	@$(if $(wildcard $(RUN)),$(RUN),$(PYTHON)) -m gnfactor.doctor $(CONFIG)
 
 # Each step keeps what is there and continues where it was interrupted; a finished demo only shows its report.
 demo: env

@@ -49,7 +49,7 @@ class TrainedOn:
     renderer: str
     """What made the pictures; see `gnfactor.demonstration.Demonstration.renderer`."""
     training: tuple[str, ...]
-    """Names of the episodes in the store."""
+    """Names of the episodes in the store; none where they are not known, as of imported weights."""
     held_out: tuple[str, ...]
     """Names of those that only validation saw."""
 
@@ -136,13 +136,11 @@ def write_checkpoint(
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tree, tensors = _pack(state)
-    header = {"format": FORMAT, "version": VERSION, **asdict(info)}
-    _write_text(partial / "checkpoint.json", json.dumps(header, indent=2, ensure_ascii=False))
-    _write_text(partial / "config.yaml", to_yaml(config) + _YAML_END)
-    _write_text(partial / "state.json", json.dumps(tree))
-    _write_tensors(partial / "model.safetensors", weights)
-    _write_tensors(partial / "state.safetensors", tensors)
+    try:
+        _fill(partial, config, info, weights, state)
+    except BaseException:  # whatever it was, half a checkpoint is of no use and takes room
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if path.exists():
         old = path.with_name(f".{path.name}.old")
         shutil.rmtree(old, ignore_errors=True)
@@ -152,6 +150,18 @@ def write_checkpoint(
     else:
         partial.rename(path)
     _sync(path.parent)
+
+
+def _fill(
+    folder: Path, config: Config, info: CheckpointInfo, weights: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> None:
+    tree, tensors = _pack(state)
+    header = {"format": FORMAT, "version": VERSION, **asdict(info)}
+    _write_text(folder / "checkpoint.json", json.dumps(header, indent=2, ensure_ascii=False))
+    _write_text(folder / "config.yaml", to_yaml(config) + _YAML_END)
+    _write_text(folder / "state.json", json.dumps(tree))
+    _write_tensors(folder / "model.safetensors", weights)
+    _write_tensors(folder / "state.safetensors", tensors)
 
 
 def read_info(path: Path) -> CheckpointInfo:

@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("gnfactor.agent", "gnfactor.rollout", "gnfactor.envs.*", "gnfactor.build"),
     ("gnfactor.config", "gnfactor.checkpoint"),
     ("gnfactor.training.*", "gnfactor.evaluation.*"),
-    ("gnfactor.compare",),
+    ("gnfactor.compare", "gnfactor.import_checkpoint", "gnfactor.doctor.*"),
     ("data.*",),
     ("train", "eval"),
 )

@@ -18,6 +18,11 @@ from perceiver.q_head import InputSizes, QHead, QHeadConfig
 
 KINDS = {"gnfactor": "unet", "peract": "pointwise"}
 
+FIELD_KEYS = (
+    "_neural_renderer.module.nerf_model.code._freqs",
+    "_neural_renderer.module.nerf_model.mlp_fine.lin_in.bias",
+)
+
 
 def small(name: str) -> tuple[nn.Module, QHead]:
     encoder = build_encoder(EncoderConfig(kind=KINDS[name], channels=16), inputs=10)
@@ -73,8 +78,9 @@ def test_every_published_key_is_used_or_ignored_by_name(name: str, prefix: str, 
     lines = (published / f"{name}_state_dict.tsv").read_text().splitlines()[1:]
     shapes = {key: [int(n) for n in shape.split("x") if n] for key, shape in (line.split("\t") for line in lines)}
     with torch.device("meta"):
-        tensors = {prefix + key: torch.empty(shape) for key, shape in shapes.items()}
-        tensors |= {"_voxelizer._index_grid": torch.empty(1), "_neural_renderer.module.nerf_model.x": torch.empty(1)}
+        kinds = {key: torch.int64 if key.endswith("num_batches_tracked") else torch.float32 for key in shapes}
+        tensors = {prefix + key: torch.empty(shape, dtype=kinds[key]) for key, shape in shapes.items()}
+        tensors |= {key: torch.empty(1) for key in ("_voxelizer._index_grid", *FIELD_KEYS)}
     load_policy_weights(*full(name), tensors)
     ignored = {key for key in shapes if our_name(key) is None}
     assert ignored == {f"{pool}.pos_{axis}" for pool in ("ss0", "ss1", "ss_final") for axis in "xyz"}
@@ -94,7 +100,7 @@ def test_missing_left_over_and_misshapen_weights_are_named(published: Path) -> N
     without = {key: tensor for key, tensor in tensors.items() if key != "latents"}
     with pytest.raises(CheckpointError, match=r"lacks head.perceiver.latents;"):
         load_policy_weights(encoder, head, without)
-    with pytest.raises(CheckpointError, match=r"no place for encoder.map.bias;"):
+    with pytest.raises(CheckpointError, match=r"no place for .*: encoder.map.bias;"):
         load_policy_weights(encoder, head, tensors | {"encoder_3d.conv_out.bias": torch.zeros(16)})
     with pytest.raises(CheckpointError, match=r"shapes of head.perceiver.latents \(\[1, 48\], the model's \[32, 48\]"):
         load_policy_weights(encoder, head, tensors | {"latents": torch.zeros(1, 48)})
@@ -109,6 +115,8 @@ def field_tensors(published: Path, prefix: str) -> dict[str, torch.Tensor]:
         twin = f"{prefix}nerf_model.{key.replace('mlp_fine', 'mlp_coarse')}"
         made = torch.randn([int(n) for n in shape.split("x")], generator=generator)
         tensors[f"{prefix}nerf_model.{key}"] = tensors.get(twin, made)
+    frequencies = 1.5 * 2.0 ** torch.arange(6)
+    tensors[f"{prefix}nerf_model.code._freqs"] = frequencies.repeat_interleave(2).view(1, 12, 1)
     return tensors
 
 

@@ -77,7 +77,7 @@ def default_folder(checkpoint: Path, config: EvaluateConfig) -> Path:
 
 def _demonstrations(trained_on: TrainedOn | None, manifest: Manifest | None) -> str | None:
     """Which demonstrations a policy learned from, compared with those that a benchmark lists for that."""
-    if trained_on is None or manifest is None:
+    if trained_on is None or not trained_on.training or manifest is None:
         return None
     listed, learned = {scene.name for scene in manifest.of("training")}, set(trained_on.training)
     if learned == listed:
