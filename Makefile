@@ -15,7 +15,7 @@ DEMO_TASKS := open_drawer,push_buttons,slide_block_to_color_target
 
 env: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml tools/env.py
+$(VENV)/.ready: pyproject.toml tools/env.py tools/pins.py
 	@$(PYTHON) tools/env.py $(VENV)
 	@touch $@
 

@@ -155,6 +155,7 @@ EXTRAS = {
     "open_clip",
     "diffusers",
     "transformers",
+    "pytorch3d",
 }
 """Packages that a robot's computer, with the plain wheel installed, has not."""
 

@@ -12,9 +12,10 @@ import platform
 import shutil
 import subprocess
 import sys
-import tomllib
 import venv
 from pathlib import Path
+
+from pins import pins
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "sim,train,diffusion,dev"
@@ -30,10 +31,10 @@ def main() -> int:
     if not python.exists():
         print(f"creating {folder}", flush=True)
         venv.create(folder, with_pip=True)
-    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["pinned"]
+    tested = pins("pinned")
     constraints = folder / "constraints.txt"
-    constraints.write_text("\n".join(pins) + "\n")
-    build = install_torch(python, next(pin for pin in pins if pin.startswith("torch==")))
+    constraints.write_text("\n".join(tested) + "\n")
+    build = install_torch(python, next(pin for pin in tested if pin.startswith("torch==")))
     print(f"installing the rest ({EXTRAS})", flush=True)
     editable = f"{ROOT}[{EXTRAS}]"
     if pip(python, "install", "-c", str(constraints), "-e", editable) != 0:

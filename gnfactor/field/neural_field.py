@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gnfactor.actions import Box
 from gnfactor.batch import RayTargets
 from gnfactor.errors import ConfigError
+from gnfactor.field.compositing import COMPOSITING
 from gnfactor.field.network import FieldNetwork, FieldNetworkConfig
 from gnfactor.field.rays import Rays, Span, clip_to_box, rays_through
 from gnfactor.field.render import Background, Field, FieldValues, Passes, Rendered, render
@@ -62,6 +63,12 @@ class FieldConfig:
     """What is seen by rays that pass through the workspace. black: nothing, as published; learned: a small network of
     the ray; masked: nothing, and colours and features are compared only where the measured surface lies in the
     workspace (which needs depth, and is right when scenes are moved about a room that stays)."""
+    compositing: str = "ours"
+    """Whose code adds the samples of a ray up: ours, or pytorch3d's where it is installed (the same numbers)."""
+
+    def __post_init__(self) -> None:
+        if self.compositing not in COMPOSITING:
+            raise ConfigError(f"policy.field.compositing is '{self.compositing}'; known: {', '.join(COMPOSITING)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +143,17 @@ class NeuralField(nn.Module):
         measured_m: Float[Tensor, "batch rays"] | None = None,
     ) -> Passes:
         """Rays (batch, rays) through each scene's volume; see `gnfactor.field.render.render`."""
-        return render(self.of(volume), rays, span, sampling, self._behind(rays), generator, measured_m)
+        compositing = COMPOSITING[self.config.compositing]
+        return render(
+            self.of(volume),
+            rays,
+            span,
+            sampling,
+            self._behind(rays),
+            generator,
+            measured_m,
+            compositing=compositing,
+        )
 
     def of(self, volume: Volume) -> Field:
         """The field of these scenes: world points (batch, rays, samples, 3) -> values."""

@@ -53,6 +53,12 @@ class Background:
     feature: Float[Tensor, "*rays features"]
 
 
+Compositing = Callable[
+    [FieldValues, Float[Tensor, "*rays samples"], Span, Background], tuple[Rendered, Float[Tensor, "*rays samples"]]
+]
+"""What `composite` is: the field at some distances along rays -> what each ray sees, and the weights of its samples."""
+
+
 @dataclass(frozen=True, eq=False)
 class Passes:
     """The same rays by the coarse samples alone and by all samples."""
@@ -89,7 +95,7 @@ def composite(
         background: seen by what is left of a ray at the end of its span.
     """
     with torch.autocast(distance_m.device.type, enabled=False):
-        weight = ray_weights(_single(values.density), spacing(distance_m, span.far_m))
+        weight = ray_weights(in_single_precision(values.density), spacing(distance_m, span.far_m))
         opacity = weight.sum(-1)
         rest = 1 - opacity
         rendered = Rendered(
@@ -110,6 +116,7 @@ def render(
     generator: torch.Generator | None = None,
     measured_m: Float[Tensor, "*rays"] | None = None,
     method: Literal["fast", "reference"] = "fast",
+    compositing: Compositing = composite,
 ) -> Passes:
     """Render rays: evenly spaced samples first, then more where those found something.
 
@@ -124,10 +131,11 @@ def render(
             about it where it is given and lies in the span, else about the coarse pass's depth.
         method: "fast" asks the field once for every sample and reuses the coarse answers (both passes share one
             network, so that the numbers are the same); "reference" asks for all samples anew in the second pass.
+        compositing: what adds the samples of a ray up.
     """
     coarse_m = stratified(span, sampling.coarse, generator)
     coarse = field(rays.at(coarse_m), rays.direction)
-    first, weight = composite(coarse, coarse_m, span, background)
+    first, weight = compositing(coarse, coarse_m, span, background)
     if sampling.importance + sampling.guided == 0:
         return Passes(first, first)
     with torch.no_grad():
@@ -147,7 +155,7 @@ def render(
         values = field(rays.at(all_m), rays.direction)
     else:
         values = _merged(coarse, field(rays.at(more_m), rays.direction), order)
-    return Passes(first, composite(values, all_m, span, background)[0])
+    return Passes(first, compositing(values, all_m, span, background)[0])
 
 
 def _merged(first: FieldValues, second: FieldValues, order: Int[Tensor, "*rays all"]) -> FieldValues:
@@ -164,9 +172,9 @@ def _merged(first: FieldValues, second: FieldValues, order: Int[Tensor, "*rays a
 
 
 def _weighted(weight: Tensor, values: Float[Tensor, "*rays samples width"]) -> Float[Tensor, "*rays width"]:
-    return torch.einsum("...s,...sw->...w", weight, _single(values))
+    return torch.einsum("...s,...sw->...w", weight, in_single_precision(values))
 
 
-def _single(values: Tensor) -> Tensor:
+def in_single_precision(values: Tensor) -> Tensor:
     """Float32 of what has fewer bits; what has more stays as it is."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
