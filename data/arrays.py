@@ -56,6 +56,7 @@ UNITS = {
 
 _LARGEST = np.iinfo(np.uint16).max
 _FRAME_ARRAYS = ("step", "time_s", "ignore_collisions")
+_VIEW_ARRAYS = ("rgb", "depth", "segmentation", "intrinsics", "world_from_camera")
 _ARM_ARRAYS = ("world_from_gripper", "gripper_open", "finger_positions_m", "joint_positions", "joint_velocities")
 
 
@@ -218,9 +219,11 @@ def _files(
     """Where to read the arrays from that show these cameras and views: behind a URL they are fetched first."""
     if isinstance(folder, Path):
         return folder
-    shown = (("views", info.views, cameras), ("targets", info.target_views, target_views))
-    groups = [f"{group}/{_size(camera)}" for group, all_, some in shown for camera in all_ if camera.name in some]
-    return folder.read_all(below(info.files, [*_FRAME_ARRAYS, "arms", *groups]))
+    views = {f"views/{_size(camera)}" for camera in info.views if camera.name in cameras}
+    views |= {f"targets/{_size(camera)}" for camera in info.target_views if camera.name in target_views}
+    groups = (*((f"arms/{arm}", _ARM_ARRAYS) for arm in info.arms), *((group, _VIEW_ARRAYS) for group in sorted(views)))
+    arrays = (*_FRAME_ARRAYS, *(f"{group}/{name}" for group, names in groups for name in names))
+    return folder.read_all(below(info.files, arrays))
 
 
 def _get(files: Path | FetchedFiles, name: str) -> NDArray[Any]:

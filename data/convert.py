@@ -133,7 +133,7 @@ def _convert_recording(store: Store, config: ConvertConfig, job: _Job) -> _Outco
         store.write(demonstration, job.name, config.made_with)
     except DataError as error:
         return _Outcome(failure=str(error))
-    return _Outcome(around and replace(around, views=dict.fromkeys(around.views, {})))
+    return _Outcome(around and replace(around, views={frame: {} for frame in around.views}))
 
 
 def _read(recording: Recording, config: ConvertConfig) -> tuple[Demonstration, Multiview | None]:
