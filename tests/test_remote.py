@@ -142,8 +142,8 @@ def test_what_was_fetched_is_read_without_a_connection_and_the_rest_is_one_clear
         store = Store.open(url, cache)
         whole = store.read(EPISODE)
     assert_same(store.read(EPISODE), whole)
-    with pytest.raises(DataError, match=rf"cannot fetch {url}/lift/.*check the connection.*cache") as raised:
-        store.read("lift/variation0/seed0")
+    with pytest.raises(DataError, match=rf"cannot fetch {url}/sizes/.*check the connection.*cache") as raised:
+        store.read("sizes/variation1/seed17")
     assert "\n" not in str(raised.value)
     with pytest.raises(DataError, match=f"cannot fetch {url}/zarr.json"):
         Store.open(url, cache)

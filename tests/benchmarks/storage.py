@@ -3,7 +3,7 @@
     python -m tests.benchmarks.storage --recordings DIR [--tasks 10] [--demonstrations 20] [--whole 2] [--machine NAME]
     python -m tests.benchmarks.storage --tasks 1 --demonstrations 2        # quick, from the built-in world
 
-The recordings are a few distinct episodes under many names (hard links), since compression works within an episode:
+The recordings are a few distinct episodes under many names (links), since compression works within an episode:
 those of DIR, a folder of RLBench's, or else two of the built-in world with five cameras, exported. Of each task the
 first `--whole` demonstrations are also converted with all frames of all cameras. A frame is one moment, with the
 pictures of all its cameras.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import resource
 import tempfile
@@ -49,6 +48,7 @@ from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.scene import CAMERAS
 
 RESULTS = Path(__file__).parent / "results" / "storage.json"
+EPISODES = "*/all_variations/episodes/*"
 REPLAY_ENTRY_BYTES = 232e3
 WORKERS = 2
 CAMERA, SIZE = "front", (128, 128)
@@ -91,8 +91,8 @@ def measure(
     used = timed_conversion(raw, folder / "used", ReadOptions(cameras=(CAMERA,), frames="used"))
     entries = [replay_entries(info) for info in used.store.episodes()]
     used_bytes, replay_bytes = size_of(used.store.folder), sum(entries) * REPLAY_ENTRY_BYTES
-    pictures = [path for kind in ("rgb", "depth") for path in raw_all.rglob(f"*_{kind}")]
-    raw_bytes, episodes = sum(size_of(path) for path in pictures), len(every.store.episodes())
+    pictures = [path for kind in ("rgb", "depth") for path in raw_all.glob(f"{EPISODES}/*_{kind}/*.png")]
+    raw_bytes, episodes = sum(path.stat().st_size for path in pictures), len(every.store.episodes())
     loader = loader_speed(used.store, batches)
     decoding = decoding_speed(raw, used.store, batches)
     return {
@@ -139,7 +139,7 @@ def timed_conversion(raw: Path, out: Path, options: ReadOptions) -> Conversion:
     report = convert(ConvertConfig(raw=raw, out=out, tasks=None, options=options, workers=WORKERS), Console(quiet=True))
     wall_s, seconds = time.perf_counter() - began, processor_s() - before
     assert not report.failed, report.failed
-    recorded = sum(len(list(folder.iterdir())) for folder in raw.rglob(f"{CAMERA}_rgb"))
+    recorded = sum(1 for _ in raw.glob(f"{EPISODES}/{CAMERA}_rgb/*.png"))
     return Conversion(Store.open(out), recorded, seconds, wall_s)
 
 
@@ -194,22 +194,12 @@ def speed(samples: SampleSet, weights: SampleSet, batches: int) -> dict[str, flo
 def repeat(distinct: Sequence[Path], out: Path, tasks: int, demonstrations: int) -> Path:
     """The episodes over and over, as so many demonstrations of so many tasks, without copying their files."""
     for task in range(tasks):
+        episodes = out / f"task{task}" / "all_variations" / "episodes"
+        episodes.mkdir(parents=True)
         for number in range(demonstrations):
             source = distinct[(task * demonstrations + number) % len(distinct)]
-            episode = out / f"task{task}" / "all_variations" / "episodes" / f"episode{number}"
-            for path in sorted(source.rglob("*")):
-                if path.is_file() and "_mask" not in path.parent.name:
-                    copy = episode / path.relative_to(source)
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    _link(path, copy)
+            (episodes / f"episode{number}").symlink_to(source)
     return out
-
-
-def _link(path: Path, copy: Path) -> None:
-    try:
-        os.link(path, copy)
-    except OSError:  # on another disk, or not ours
-        copy.symlink_to(path)
 
 
 def built_in_recordings(folder: Path) -> Path:
