@@ -1,6 +1,7 @@
 """One demonstration as a group of zarr v3 arrays that any language can read.
 
-    zarr.json                      attributes: task, variation, seed, instructions, keyframes, cameras, units, ...
+    zarr.json                      attributes: task, variation, seed, instructions, keyframes, cameras, units,
+                                   files (their digests), ...
     step, time_s, ignore_collisions                                            (frames,)
     arms/<arm>/world_from_gripper                                              (frames, 4, 4)
     arms/<arm>/{gripper_open, finger_positions_m, joint_positions, joint_velocities}

@@ -261,7 +261,9 @@ def _cameras(info: EpisodeInfo, config: ExportConfig) -> tuple[str, ...]:
 
 
 def _check_out(config: ExportConfig) -> None:
-    """Refuse to write into a store."""
+    """Refuse to write into a store, or behind a URL."""
+    if is_url(config.out):
+        raise DataError(f"{config.out} is a URL; export into a folder and copy it there")
     out = config.out.resolve()
     in_store = not is_url(config.store) and out.is_relative_to(Path(config.store).resolve())
     if in_store or (out / "zarr.json").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import threading
@@ -195,8 +196,6 @@ def test_an_episode_that_was_written_again_is_read_anew(here: Path, tmp_path: Pa
 def test_a_store_from_before_there_were_digests_is_read_by_its_renewed_index(
     here: Path, tmp_path: Path, cache: CacheConfig
 ) -> None:
-    import json
-
     folder = Path(shutil.copytree(here, tmp_path / "store"))
     for path in folder.glob("*/*/*/zarr.json"):
         document = json.loads(path.read_text())
@@ -210,8 +209,6 @@ def test_a_store_from_before_there_were_digests_is_read_by_its_renewed_index(
 def test_an_index_cannot_name_files_outside_the_cache(
     here: Path, tmp_path: Path, cache: CacheConfig, digest: object
 ) -> None:
-    import json
-
     folder = Path(shutil.copytree(here, tmp_path / "store"))
     index = json.loads((folder / "index.json").read_text())
     files = index["episodes"][0]["files"]
@@ -233,7 +230,7 @@ def test_a_place_without_a_store_is_named(here: Path, tmp_path: Path, cache: Cac
 
 
 def test_nothing_is_written_behind_a_url(here: Path, cache: CacheConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    from data import collect, convert, features
+    from data import collect, convert, export, features
 
     store = Store.open(f"file://{here}", cache)
     with pytest.raises(DataError, match="only read"):
@@ -243,6 +240,7 @@ def test_nothing_is_written_behind_a_url(here: Path, cache: CacheConfig, capsys:
     with pytest.raises(ValueError, match="opened for reading"):
         store.finish()
     assert convert.main([str(here.parent / "raw"), "s3://bucket/store"]) == 2
+    assert export.main([str(here), "s3://bucket/recordings"]) == 2
     assert collect.main(["s3://bucket/store", "--tasks", "push_buttons", "--episodes", "1", "--seed", "1"]) == 2
     assert (
         features.main([f"file://{here}", "--teacher", "segmentation", "--channels", "4", "--projection", "none"]) == 2
@@ -250,6 +248,7 @@ def test_nothing_is_written_behind_a_url(here: Path, cache: CacheConfig, capsys:
     said = capsys.readouterr().err
     assert "stores behind URLs are only read" in said
     assert "is behind a URL, where nothing is written" in said
+    assert "export into a folder and copy it there" in said
     assert not Path("s3:").exists()
 
 

@@ -31,7 +31,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from data.convert import ConvertConfig, convert
-from data.dataset import Draw, SampleSet, TaskUniformBatches, load_split
+from data.dataset import Draw, SampleSet, Split, TaskUniformBatches, load_split
 from data.demos import ReadOptions
 from data.episode import EpisodeInfo
 from data.export import ExportConfig, export
@@ -41,7 +41,7 @@ from data.recordings import find_recordings
 from data.store import Store
 from gnfactor.actions import Box
 from gnfactor.batch import Sample, collate
-from gnfactor.config import DataConfig
+from gnfactor.config import CacheConfig, DataConfig
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.world import TabletopEnv
@@ -94,6 +94,7 @@ def measure(
     pictures = [path for kind in ("rgb", "depth") for path in raw_all.glob(f"{EPISODES}/*_{kind}/*.png")]
     raw_bytes, episodes = sum(path.stat().st_size for path in pictures), len(every.store.episodes())
     loader = loader_speed(used.store, batches)
+    through_url = url_reading(used.store, folder / "cache")
     decoding = decoding_speed(raw, used.store, batches)
     return {
         "tasks": tasks,
@@ -108,6 +109,7 @@ def measure(
         "used_smaller_than_replay": round(replay_bytes / used_bytes, 1),
         **{f"loader_{name}": value for name, value in loader.items()},
         **{f"png_{name}": value for name, value in decoding.items()},
+        **{f"url_{name}": value for name, value in through_url.items()},
     }
 
 
@@ -145,15 +147,26 @@ def timed_conversion(raw: Path, out: Path, options: ReadOptions) -> Conversion:
 
 def loader_speed(store: Store, batches: int) -> dict[str, float]:
     """Samples per second of training's own loader, one process; reading the store once is told apart."""
+    split, seconds = timed_split(store)
+    return {"read_once_seconds": round(seconds, 2), **speed(split.training, split.training, batches)}
+
+
+def url_reading(store: Store, cache: Path) -> dict[str, float]:
+    """Reading the same once through a file:// URL, which no connection slows, with an empty and with a full cache."""
+    seconds = [timed_split(Store.open(f"file://{store.folder}", CacheConfig(str(cache))))[1] for _ in range(2)]
+    return {"read_once_seconds": round(seconds[0], 2), "read_cached_seconds": round(seconds[1], 2)}
+
+
+def timed_split(store: Store) -> tuple[Split, float]:
+    """What training keeps in memory, and the processor time of reading it."""
     before = processor_s()
     split = load_split(store, DataConfig(), (CAMERA,), BOX, progress=False)
-    read_s = processor_s() - before
-    return {"read_once_seconds": round(read_s, 2), **speed(split.training, split.training, batches)}
+    return split, processor_s() - before
 
 
 def decoding_speed(raw: Path, store: Store, batches: int) -> dict[str, float]:
     """Samples per second where each sample decodes its picture anew; all else is in memory."""
-    split = load_split(store, DataConfig(), (CAMERA,), BOX, progress=False)
+    split, _ = timed_split(store)
     return speed(_Decoding(split.training, raw), split.training, batches)
 
 
