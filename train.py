@@ -26,6 +26,7 @@ Often overridden:
   train.accumulate=4            forward passes per optimiser step
   train.precision=bf16          automatic mixed precision
   train.devices=2               processes, one device each
+  data.store=s3://bucket/store  a store elsewhere, read through a cache on this disk (data.cache)
   data.validation_episodes=2    episodes of each task held out; their errors are printed
   train.seed=1
 

@@ -1,6 +1,7 @@
 """One demonstration as a group of zarr v3 arrays that any language can read.
 
-    zarr.json                      attributes: task, variation, seed, instructions, keyframes, cameras, units, ...
+    zarr.json                      attributes: task, variation, seed, instructions, keyframes, cameras, units,
+                                   files (their digests), ...
     step, time_s, ignore_collisions                                            (frames,)
     arms/<arm>/world_from_gripper                                              (frames, 4, 4)
     arms/<arm>/{gripper_open, finger_positions_m, joint_positions, joint_velocities}
@@ -26,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.episode import CameraInfo, EpisodeInfo, attributes_of, describe
+from data.file_cache import digest_of
+from data.remote import FetchedFiles, RemoteFolder, below
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import DataError, MissingExtraError
 from gnfactor.scene import ArmState, Camera, Observation, View
@@ -33,6 +36,8 @@ from gnfactor.scene import ArmState, Camera, Observation, View
 try:
     import zarr
     from zarr.codecs import ZstdCodec
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.storage import MemoryStore
 except ImportError as error:
     raise MissingExtraError("zarr", "pip install 'gnfactor[train]'") from error
 
@@ -51,6 +56,8 @@ UNITS = {
 }
 
 _LARGEST = np.iinfo(np.uint16).max
+_FRAME_ARRAYS = ("step", "time_s", "ignore_collisions")
+_VIEW_ARRAYS = ("rgb", "depth", "segmentation", "intrinsics", "world_from_camera")
 _ARM_ARRAYS = ("world_from_gripper", "gripper_open", "finger_positions_m", "joint_positions", "joint_velocities")
 
 
@@ -82,10 +89,17 @@ def write_episode(folder: Path, demonstration: Demonstration, made_with: Mapping
         targets = [demonstration.target_views[frame] for frame in info.target_frames]
         views = [[seen[camera.name] for seen in targets] for camera in cameras]
         _put_views(root, f"targets/{size}", views, segmentation=any(camera.segmentation for camera in cameras))
+    root.update_attributes({"files": digests(folder)})
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of each file of an episode's arrays, by its path in the folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "zarr.json")
+    return {path.relative_to(folder).as_posix(): digest_of(path.read_bytes()) for path in paths}
 
 
 def read_episode(
-    folder: Path,
+    folder: Path | RemoteFolder,
     info: EpisodeInfo,
     frames: Sequence[int] | None = None,
     cameras: Sequence[str] | None = None,
@@ -102,10 +116,11 @@ def read_episode(
     wanted = [row for row, frame in enumerate(info.target_frames) if frame in position] if target_names else []
     target_rows = np.array(wanted, np.int_)
     try:
-        step, time_s, ignore = (_get(folder, name)[rows] for name in ("step", "time_s", "ignore_collisions"))
-        arms = {arm: _read_arm(folder / "arms" / arm, rows) for arm in info.arms}
-        read = _read_groups(folder / "views", info.views, names, rows)
-        targets = _read_groups(folder / "targets", info.target_views, target_names if wanted else (), target_rows)
+        files = _files(folder, info, names, target_names if wanted else ())
+        step, time_s, ignore = (_get(files, name)[rows] for name in _FRAME_ARRAYS)
+        arms = {arm: _read_arm(files, f"arms/{arm}", rows) for arm in info.arms}
+        read = _read_groups(files, "views", info.views, names, rows)
+        targets = _read_groups(files, "targets", info.target_views, target_names if wanted else (), target_rows)
     except (OSError, ValueError, RuntimeError, LookupError) as error:
         raise DataError(
             f"the episode {folder} is damaged ({type(error).__name__}: {error}); delete it and write it again"
@@ -133,6 +148,7 @@ def read_episode(
             for row, stored in enumerate(wanted)
         },
         labels=info.labels,
+        frame_numbers=_numbers(info, chosen),
     )
 
 
@@ -192,28 +208,59 @@ def _put(
     array[...] = values
 
 
-def _get(folder: Path, name: str) -> NDArray[Any]:
-    return cast("NDArray[Any]", _open(folder / name)[...])
+def _numbers(info: EpisodeInfo, chosen: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers in the recording of the frames that are read; empty if these are all of it."""
+    numbers = tuple(info.frame_numbers[frame] for frame in chosen) if info.frame_numbers else chosen
+    return () if len(chosen) == info.frames and not info.frame_numbers else numbers
 
 
-def _open(path: Path) -> zarr.Array[Any]:
-    array = zarr.open_array(str(path), mode="r", zarr_format=3)
-    shard = path.joinpath("c", *["0"] * array.ndim)
-    if not shard.is_file():  # zarr would read zeros
-        raise FileNotFoundError(f"{shard} is missing")
+def _files(
+    folder: Path | RemoteFolder, info: EpisodeInfo, cameras: Sequence[str], target_views: Sequence[str]
+) -> Path | FetchedFiles:
+    """Where to read the arrays from that show these cameras and views: behind a URL they are fetched first."""
+    if isinstance(folder, Path):
+        return folder
+    views = {f"views/{_size(camera)}" for camera in info.views if camera.name in cameras}
+    views |= {f"targets/{_size(camera)}" for camera in info.target_views if camera.name in target_views}
+    groups = (*((f"arms/{arm}", _ARM_ARRAYS) for arm in info.arms), *((group, _VIEW_ARRAYS) for group in sorted(views)))
+    arrays = (*_FRAME_ARRAYS, *(f"{group}/{name}" for group, names in groups for name in names))
+    return folder.read_all(below(info.files, arrays))
+
+
+def _get(files: Path | FetchedFiles, name: str) -> NDArray[Any]:
+    return cast("NDArray[Any]", _open(files, name)[...])
+
+
+def _open(files: Path | FetchedFiles, name: str) -> zarr.Array[Any]:
+    store = str(files / name) if isinstance(files, Path) else _in_memory(files, name)
+    array = zarr.open_array(store, mode="r", zarr_format=3)
+    shard = "/".join((name, "c", *["0"] * array.ndim))
+    if not ((files / shard).is_file() if isinstance(files, Path) else shard in files.contents):
+        raise FileNotFoundError(f"{files}/{shard} is missing")  # zarr would read zeros
     return array
 
 
-def _read_arm(folder: Path, rows: NDArray[np.int_]) -> Callable[[int], ArmState]:
+def _in_memory(files: FetchedFiles, name: str) -> MemoryStore:
+    """An array whose files have been fetched, as zarr reads it."""
+    buffer = default_buffer_prototype().buffer
+    own = {
+        path.removeprefix(f"{name}/"): content
+        for path, content in files.contents.items()
+        if path.startswith(f"{name}/")
+    }
+    return MemoryStore({path: buffer.from_bytes(content) for path, content in own.items()}, read_only=True)
+
+
+def _read_arm(files: Path | FetchedFiles, group: str, rows: NDArray[np.int_]) -> Callable[[int], ArmState]:
     """State of the arm by position in `rows`."""
-    arrays = {name: _get(folder, name)[rows] for name in _ARM_ARRAYS}
+    arrays = {name: _get(files, f"{group}/{name}")[rows] for name in _ARM_ARRAYS}
     is_open = arrays.pop("gripper_open")
     return lambda row: ArmState(
         gripper_open=bool(is_open[row]), **{name: values[row] for name, values in arrays.items()}
     )
 
 
-def _chosen(folder: Path, what: str, stored: Sequence[CameraInfo], names: Sequence[str] | None) -> tuple[str, ...]:
+def _chosen(folder: object, what: str, stored: Sequence[CameraInfo], names: Sequence[str] | None) -> tuple[str, ...]:
     """The names asked for, or all; DataError if one of them is not stored."""
     there = [camera.name for camera in stored]
     chosen = tuple(there if names is None else names)
@@ -224,23 +271,23 @@ def _chosen(folder: Path, what: str, stored: Sequence[CameraInfo], names: Sequen
 
 
 def _read_groups(
-    folder: Path, stored: Sequence[CameraInfo], names: Sequence[str], rows: NDArray[np.int_]
+    files: Path | FetchedFiles, group: str, stored: Sequence[CameraInfo], names: Sequence[str], rows: NDArray[np.int_]
 ) -> dict[str, Callable[[int], View]]:
     """Views of the cameras `names` by position in `rows`, from the groups of all sizes of the cameras `stored`."""
     read: dict[str, Callable[[int], View]] = {}
     for size, cameras in _by_size(stored).items():
         if any(camera.name in names for camera in cameras):
-            read |= _read_views(folder / size, cameras, names, rows)
+            read |= _read_views(files, f"{group}/{size}", cameras, names, rows)
     return read
 
 
 def _read_views(
-    group: Path, stored: Sequence[CameraInfo], names: Sequence[str], rows: NDArray[np.int_]
+    files: Path | FetchedFiles, group: str, stored: Sequence[CameraInfo], names: Sequence[str], rows: NDArray[np.int_]
 ) -> dict[str, Callable[[int], View]]:
     """Views of the cameras `names` by position in `rows`; the group holds the cameras `stored`, all of one size."""
-    rgb, depth = _open(group / "rgb"), _open(group / "depth")
-    labels = _open(group / "segmentation") if any(camera.segmentation for camera in stored) else None
-    intrinsics, poses = _get(group, "intrinsics"), _get(group, "world_from_camera")
+    rgb, depth = _open(files, f"{group}/rgb"), _open(files, f"{group}/depth")
+    labels = _open(files, f"{group}/segmentation") if any(camera.segmentation for camera in stored) else None
+    intrinsics, poses = _get(files, f"{group}/intrinsics"), _get(files, f"{group}/world_from_camera")
     return {
         camera.name: _viewer(
             [Camera(intrinsics[index, row], poses[index, row], camera.width, camera.height) for row in rows],

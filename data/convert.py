@@ -4,6 +4,7 @@
 
 RAW is a folder of tasks as RLBench writes them, or a part of it. What is damaged is named and left out, the rest is
 converted. Episodes that are in OUT already are not read again, so a killed conversion goes on with the same command.
+`--frames used --cameras front` keeps what training from that camera uses: keyframes and every tenth frame.
 Where GNFactor's generator left views all around an episode, they are kept, too, as views to learn from; those that
 contradict what was recorded are named and left out.
 """
@@ -14,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -23,9 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data.command import Parser, run
 from data.demos import ReadOptions, read_recording
 from data.keyframes import KEYFRAME_RULES
-from data.multiview import FAULTS, Multiview, MultiviewOptions, read_multiview
+from data.multiview import FAULTS, Multiview, MultiviewOptions, has_multiview, read_multiview
 from data.recordings import Recording, find_recordings, variation_of
 from data.store import Store, episode_name
+from data.workers import spread
+from gnfactor.demonstration import Demonstration, some_frames
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.scene import CAMERAS
 
@@ -41,6 +45,8 @@ class ConvertConfig:
     options: ReadOptions
     views: MultiviewOptions | None = None
     """How to read the views all around, where there are any; None leaves them out."""
+    workers: int = 1
+    """Processes that convert at the same time."""
 
     @property
     def made_with(self) -> dict[str, str]:
@@ -58,42 +64,87 @@ class ConvertReport:
     failed: tuple[str, ...]
     """Why, for each folder that could not be read."""
     multiview: Mapping[str, Multiview]
-    """By name in the store: what came of the views all around, for each converted episode that had some."""
+    """By name in the store: what came of the views all around, for each converted episode that had some; without the
+    pictures."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    recording: Recording
+    name: str
+    """In the store."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What came of a recording."""
+
+    multiview: Multiview | None = None
+    """Without the pictures."""
+    failure: str | None = None
+    """Why it could not be converted."""
 
 
 def convert(config: ConvertConfig, console: Console) -> ConvertReport:
     """Convert what can be converted; an interruption leaves a store that can be continued.
 
     Raises:
-        DataError: nothing is recorded in RAW, or OUT cannot be made or was made with other settings.
+        DataError: nothing is recorded in RAW, OUT cannot be made or was made with other settings, or a worker died.
     """
     found = find_recordings(config.raw, config.tasks)
     store = Store.create(config.out)
     store.refuse_others_than(config.made_with)
     names: dict[str, Path] = {}
-    converted, there_before, failed = list[str](), list[str](), list(found.strays)
-    multiview: dict[str, Multiview] = {}
+    jobs, there_before = list[_Job](), list[str]()
+    outcomes: dict[Path, _Outcome] = {}
+    for recording in found.recordings:
+        try:
+            name = _claim_name(recording, names)
+        except DataError as error:
+            outcomes[recording.folder] = _Outcome(failure=str(error))
+            continue
+        if name in store:
+            there_before.append(name)
+        else:
+            jobs.append(_Job(recording, name))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
-            for recording in progress.track(found.recordings, description="episodes"):
-                try:
-                    name = _claim_name(recording, names)
-                    if name in store:
-                        there_before.append(name)
-                        continue
-                    demonstration = read_recording(recording, config.options)
-                    around = config.views and read_multiview(recording.folder, demonstration, config.views)
-                    if around is not None:
-                        demonstration = replace(demonstration, target_views=around.views)
-                        multiview[name] = around
-                    store.write(demonstration, name, config.made_with)
-                    converted.append(name)
-                except DataError as error:
-                    failed.append(f"{recording.folder}: {error}")
+            bar = progress.add_task("episodes", total=len(jobs))
+            for job, outcome in spread(partial(_convert_recording, store, config), jobs, config.workers):
+                outcomes[job.recording.folder] = outcome
+                progress.advance(bar)
     finally:
         store.finish()
-    return ConvertReport(tuple(converted), tuple(there_before), tuple(failed), multiview)
+    done = [(job.name, outcomes[job.recording.folder]) for job in jobs]
+    failures = [(one.folder, outcomes[one.folder].failure) for one in found.recordings if one.folder in outcomes]
+    return ConvertReport(
+        converted=tuple(name for name, outcome in done if outcome.failure is None),
+        there_before=tuple(there_before),
+        failed=(*found.strays, *(f"{folder}: {why}" for folder, why in failures if why is not None)),
+        multiview={name: outcome.multiview for name, outcome in done if outcome.multiview is not None},
+    )
+
+
+def _convert_recording(store: Store, config: ConvertConfig, job: _Job) -> _Outcome:
+    """Put one recording into the store."""
+    try:
+        demonstration, around = _read(job.recording, config)
+        store.write(demonstration, job.name, config.made_with)
+    except DataError as error:
+        return _Outcome(failure=str(error))
+    return _Outcome(around and replace(around, views={frame: {} for frame in around.views}))
+
+
+def _read(recording: Recording, config: ConvertConfig) -> tuple[Demonstration, Multiview | None]:
+    """A recording as configured, and what came of its views all around, if it has some."""
+    if config.views is None or not has_multiview(recording.folder):
+        return read_recording(recording, config.options), None
+    whole = read_recording(recording, replace(config.options, frames="all"))  # which the views are compared with
+    around = read_multiview(recording.folder, whole, config.views)
+    if around is not None:
+        whole = replace(whole, target_views=around.views)
+    return some_frames(whole, config.options.kept(len(whole.observations), whole.keyframes)), around
 
 
 def _claim_name(recording: Recording, names: dict[str, Path]) -> str:
@@ -112,6 +163,19 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
     parser.add_argument("--tasks", help="names, separated by commas; all if not given")
     parser.add_argument("--cameras", help=f"some of {','.join(CAMERAS)}; all that were recorded if not given")
     parser.add_argument("--keyframes", choices=sorted(KEYFRAME_RULES), default="published", help="rule to find them by")
+    parser.add_argument(
+        "--frames",
+        choices=("all", "used"),
+        default="all",
+        help="used: keyframes and those that training starts from, some seven times fewer",
+    )
+    parser.add_argument(
+        "--start-every",
+        type=int,
+        default=ReadOptions().start_every,
+        help="with --frames used: data.start_every of the training, or a divisor of it",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that convert at the same time")
     parser.add_argument("--segmentation", action="store_true", help="keep the masks, too, where there are any")
     views = MultiviewOptions()
     parser.add_argument(
@@ -140,6 +204,8 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
     unknown = [name for name in cameras or () if name not in CAMERAS]
     if unknown:
         raise ConfigError(f"--cameras: RLBench has no camera {unknown}; it has {', '.join(CAMERAS)}")
+    if given.workers < 1:
+        raise ConfigError(f"--workers is {given.workers}; at least 1 is expected")
     return ConvertConfig(
         raw=cast("Path", given.raw),
         out=cast("Path", given.out),
@@ -148,6 +214,8 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
             cameras=cameras,
             keyframes=str(given.keyframes),
             segmentation=bool(given.segmentation),
+            frames=given.frames,
+            start_every=int(given.start_every),
         ),
         views=None
         if given.views == "none"
@@ -157,6 +225,7 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
             far_m=float(given.views_far),
             mismatch=float(given.views_mismatch),
         ),
+        workers=int(given.workers),
     )
 
 

@@ -15,7 +15,7 @@ from rich.progress import track
 from torch.utils.data import Dataset, Sampler
 
 from data.episode import WORLD_VERSION_KEY, EpisodeInfo
-from data.pairs import Pair, keyframe_pairs, start_frames, training_pairs
+from data.pairs import Pair, keyframe_pairs, start_frames, stored_pairs
 from data.store import Store, natural
 from data.targets import FeaturesOf, KeptPixels, announce_memory, draw_rays, read_targets, refuse_unfit_views
 from gnfactor.actions import Box, contains
@@ -217,10 +217,7 @@ def load_split(
     else:
         training, validation = _named(store, again.training), _named(store, again.held_out)
     _refuse_evaluation_seeds(store, training)
-    own = [
-        training_pairs(info.frames, info.keyframes, config.start_every, config.pairs, config.keyframe_weight)
-        for info in training
-    ]
+    own = [stored_pairs(info, config.start_every, config.pairs, config.keyframe_weight) for info in training]
     held_out = [keyframe_pairs(info.keyframes) for info in validation]
     views = config.views if field else None
     if views is not None:

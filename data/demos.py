@@ -10,13 +10,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.episode import ALL_FRAMES, FRAMES_KEPT_KEY
 from data.keyframes import KEYFRAME_RULES
+from data.pairs import used_frames
 from data.pickles import RecordedDemo, RecordedFrame, load_pickle
 from data.pictures import check_pictures, has_pictures, read_colour, read_depth_m, read_labels
 from data.recordings import Recording, instructions_of, variation_of
@@ -43,10 +45,16 @@ class ReadOptions:
     """A rule of `KEYFRAME_RULES`."""
     segmentation: bool = False
     """Read the masks, where there are any."""
+    frames: Literal["all", "used"] = "all"
+    """"used": those alone that training with `start_every` uses; no other pictures are opened."""
+    start_every: int = 10
+    """See `gnfactor.config.DataConfig.start_every`; read only with "used"."""
 
     def __post_init__(self) -> None:
         if self.keyframes not in KEYFRAME_RULES:
             raise ConfigError(f"there is no keyframe rule '{self.keyframes}'; there are {sorted(KEYFRAME_RULES)}")
+        if self.start_every < 1:
+            raise ConfigError(f"every {self.start_every}th frame cannot start a sample; give a number of at least 1")
 
     @property
     def made_with(self) -> dict[str, str]:
@@ -56,7 +64,12 @@ class ReadOptions:
             "keyframe rule": self.keyframes,
             "cameras asked for": "all that were recorded" if self.cameras is None else ",".join(self.cameras),
             "masks": "kept" if self.segmentation else "left out",
+            FRAMES_KEPT_KEY: ALL_FRAMES if self.frames == "all" else f"used with start_every {self.start_every}",
         }
+
+    def kept(self, count: int, keyframes: Sequence[int]) -> tuple[int, ...]:
+        """Which of `count` frames are taken over."""
+        return tuple(range(count)) if self.frames == "all" else used_frames(count, keyframes, self.start_every)
 
 
 def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
@@ -75,6 +88,8 @@ def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
     keyframes = KEYFRAME_RULES[options.keyframes](gripper_open, velocities)
     if not keyframes:
         raise DataError(f"{source} records {len(moments)} frame(s), in which there is no keyframe; record it again")
+    flags = (False, *(moment.ignores_collisions for moment in moments[:-1]))
+    kept = options.kept(len(moments), keyframes)
     names = _cameras(recording.folder, options.cameras)
     cameras = [_Source(recording.folder, name, options.segmentation, len(moments)) for name in names]
     return Demonstration(
@@ -87,13 +102,14 @@ def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
             Observation(
                 step=bisect_right(keyframes, frame),
                 time_s=frame * FRAME_S,
-                views={camera.name: camera.view(frame, moment) for camera in cameras},
-                arms={ARM: moment.arm()},
+                views={camera.name: camera.view(frame, moments[frame]) for camera in cameras},
+                arms={ARM: moments[frame].arm()},
             )
-            for frame, moment in enumerate(moments)
+            for frame in kept
         ),
-        ignore_collisions=(False, *(moment.ignores_collisions for moment in moments[:-1])),
-        keyframes=keyframes,
+        ignore_collisions=tuple(flags[frame] for frame in kept),
+        keyframes=tuple(kept.index(frame) for frame in keyframes),
+        frame_numbers=() if len(kept) == len(moments) else kept,
     )
 
 

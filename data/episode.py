@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,12 @@ SCHEMA = 1
 WORLD_VERSION_KEY = "version of the tabletop world"
 """Of `EpisodeInfo.made_with`, where the built-in world made the episode."""
 
+FRAMES_KEPT_KEY, ALL_FRAMES = "frames kept", "all"
+"""Of `EpisodeInfo.made_with`, where the episode was a recording, and its value where no frame was left out."""
+
 _KINDS = {"episode": "an episode", "store": "a store"}
+_FILE, _DIGEST = re.compile(r"[\w\-]+(/[\w\-]+)*(/zarr\.json)?"), re.compile("[0-9a-f]{32}")
+"""A digest becomes the name of a file in the cache of stores behind a URL."""
 _LARGEST_LABEL = np.iinfo(np.uint16).max
 
 
@@ -60,6 +66,11 @@ class EpisodeInfo:
     """See `Demonstration.labels`."""
     made_with: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """Settings of the program that made it, by name, as far as they were noted."""
+    frame_numbers: tuple[int, ...] = ()
+    """See `Demonstration.frame_numbers`."""
+    files: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """Digest of each file of its arrays, by path in its folder (`data.file_cache.digest_of`); empty where it was
+    stored before there were any."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -91,6 +102,7 @@ def describe(demonstration: Demonstration, name: str = "") -> EpisodeInfo:
         target_views=_camera_infos(next(iter(demonstration.target_views.values()), {})),
         target_frames=tuple(sorted(demonstration.target_views)),
         labels=dict(demonstration.labels),
+        frame_numbers=demonstration.frame_numbers,
     )
 
 
@@ -112,6 +124,8 @@ def attributes_of(info: EpisodeInfo) -> dict[str, Any]:
         "target_frames": list(info.target_frames),
         "labels": {str(label): name for label, name in info.labels.items()},
         "made_with": dict(info.made_with),
+        "frame_numbers": list(info.frame_numbers),
+        "files": dict(info.files),
     }
 
 
@@ -124,7 +138,19 @@ def read_info(folder: Path, name: str) -> EpisodeInfo:
     path = folder / "zarr.json"
     try:
         attributes = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8"))["attributes"])
-        check_schema(attributes, "episode", folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_description(path, error) from error
+    return info_from(attributes, name, path)
+
+
+def info_from(attributes: Mapping[str, Any], name: str, where: Path | str) -> EpisodeInfo:
+    """What the attributes of an episode say; `where` is what they were read from.
+
+    Raises:
+        DataError: they are damaged, or of another schema version.
+    """
+    try:
+        check_schema(attributes, "episode", where)
         _check_attributes(attributes)
         return EpisodeInfo(
             name=name,
@@ -137,17 +163,23 @@ def read_info(folder: Path, name: str) -> EpisodeInfo:
             keyframes=tuple(attributes["keyframes"]),
             arms=tuple(attributes["arms"]),
             views=tuple(CameraInfo(**camera) for camera in attributes["cameras"]),
-            # Stores made before there were any lack these three.
+            # Stores made before there were any lack the following.
             target_views=tuple(CameraInfo(**camera) for camera in attributes.get("target_views", ())),
             target_frames=tuple(attributes.get("target_frames", ())),
             labels={int(label): name for label, name in attributes.get("labels", {}).items()},
             made_with=dict(attributes.get("made_with", {})),
+            frame_numbers=tuple(attributes.get("frame_numbers", ())),
+            files=dict(attributes.get("files", {})),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} does not describe an episode ({type(error).__name__}: {error}); it is damaged: delete the folder "
-            f"{folder} and write the episode again"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_description(where, error) from error
+
+
+def _no_description(where: Path | str, error: Exception) -> DataError:
+    return DataError(
+        f"{where} does not describe an episode ({type(error).__name__}: {error}); it is damaged: delete the episode "
+        "there and write it again"
+    )
 
 
 def _check_attributes(attributes: Mapping[str, Any]) -> None:
@@ -158,13 +190,19 @@ def _check_attributes(attributes: Mapping[str, Any]) -> None:
     for key, numbers in (("keyframes", keyframes), ("target_frames", list(attributes.get("target_frames", ())))):
         if any(type(frame) is not int or not 0 <= frame < frames for frame in numbers) or sorted(numbers) != numbers:
             raise ValueError(f"{key} is {numbers}; increasing frame numbers below {frames} are expected")
+    taken = list(attributes.get("frame_numbers", ()))
+    if taken and (any(type(number) is not int for number in taken) or not _numbers_fit(taken, frames)):
+        raise ValueError(f"frame_numbers is {taken}; {frames} increasing numbers of frames are expected, or none")
+    files = cast("Mapping[Any, Any]", attributes.get("files", {}))
+    if not all(_FILE.fullmatch(str(name)) and _DIGEST.fullmatch(str(digest)) for name, digest in files.items()):
+        raise ValueError("files has to name files in the episode, each with the 32 hexadecimal digits of its digest")
     if not texts or not all(isinstance(text, str) for text in (*texts, attributes["task"])):
         raise ValueError("task must be a text and instructions at least one text")
     if type(attributes["variation"]) is not int:
         raise ValueError(f"variation is {attributes['variation']!r}; a whole number is expected")
 
 
-def check_schema(attributes: Mapping[str, Any], kind: str, folder: Path) -> None:
+def check_schema(attributes: Mapping[str, Any], kind: str, folder: object) -> None:
     """Refuse what was not written by a program of this schema version (DataError)."""
     if attributes.get("kind") != kind:
         raise DataError(f"{folder} is a zarr group, but not {_KINDS[kind]} of this program; point to a folder it wrote")
@@ -190,6 +228,8 @@ def _problem(demonstration: Demonstration, first: Observation) -> str | None:
         return f"it has {count} frames, but {len(demonstration.ignore_collisions)} flags for ignored collisions"
     if not keyframes or keyframes[0] < 1 or keyframes[-1] != count - 1 or any(b <= a for a, b in pairwise(keyframes)):
         return f"keyframes have to increase from at least 1 to the last frame, {count - 1}; they are {list(keyframes)}"
+    if demonstration.frame_numbers and not _numbers_fit(demonstration.frame_numbers, count):
+        return f"its {count} frames have the numbers {list(demonstration.frame_numbers)}; increasing ones are expected"
     if not any(text.strip() for text in demonstration.instructions):
         return "it has no instruction"
     if not first.views or not first.arms:
@@ -244,6 +284,10 @@ def _problem_of_views(views: Mapping[str, View], expected: Mapping[str, View]) -
         if view.segmentation is not None and not _labels_fit(view.segmentation, size):
             return f"labels of camera '{name}' are not {camera.width}x{camera.height} numbers in 0..{_LARGEST_LABEL}"
     return None
+
+
+def _numbers_fit(numbers: Sequence[int], frames: int) -> bool:
+    return len(numbers) == frames and numbers[0] >= 0 and all(b > a for a, b in pairwise(numbers))
 
 
 def _labels_fit(labels: np.ndarray[Any, Any], size: tuple[int, int]) -> bool:

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 2 wrong use or damaged files."""
     parser = Parser(prog="python -m data.explain", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("checkpoint", type=Path, help="run folder or checkpoint folder")
-    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("store", help="folder of the store, or its URL")
     parser.add_argument("--episode", help="its name in the store; else the first that the policy was kept from")
     parser.add_argument("--keyframe", type=int, default=1, help="the decision that leads to it, counted from 1")
     parser.add_argument("--instruction", help="what to tell the policy instead of the episode's own words")
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command(console: Console) -> int:  # noqa: ARG001 (there is nothing to say but the result)
         given = parser.parse_args(arguments)
-        store = Store.open(cast("Path", given.store))
+        store = Store.open(str(given.store))
         loaded = load_policy(cast("Path", given.checkpoint), given.select)
         info = choose_episode(store, given.episode, loaded)
         keyframe = cast("int", given.keyframe)

@@ -37,6 +37,7 @@ from data.durable import new_folder, remove_remnants
 from data.episode import EpisodeInfo, attributes_of
 from data.keyframes import STILL_RAD_S, published_keyframes
 from data.multiview import MultiviewOptions
+from data.remote import is_url
 from data.rlbench_episode import write_recording
 from data.store import Store
 from gnfactor.demonstration import Demonstration
@@ -56,7 +57,8 @@ _EPISODE = re.compile(r"episode(\d+)")
 class ExportConfig:
     """What to export."""
 
-    store: Path
+    store: Path | str
+    """Its folder or URL."""
     out: Path
     tasks: tuple[str, ...] | None = None
     """None takes all."""
@@ -240,6 +242,11 @@ def _problem(info: EpisodeInfo, config: ExportConfig) -> str | None:
             "has keyframes only, in which readers of RLBench's folders cannot find the keyframes: collect with "
             "--frames all, or give --allow-sparse"
         )
+    if info.frame_numbers and not config.allow_sparse:
+        return (
+            f"has {info.frames} of the {info.frame_numbers[-1] + 1} frames of its recording, in which readers of "
+            "RLBench's folders would find other keyframes: convert it with --frames all, or give --allow-sparse"
+        )
     cameras = _cameras(info, config)
     unknown = [name for name in cameras if name not in info.cameras]
     if unknown:
@@ -255,9 +262,12 @@ def _cameras(info: EpisodeInfo, config: ExportConfig) -> tuple[str, ...]:
 
 
 def _check_out(config: ExportConfig) -> None:
-    """Refuse to write into a store."""
+    """Refuse to write into a store, or behind a URL."""
+    if is_url(config.out):
+        raise DataError(f"{config.out} is a URL; export into a folder and copy it there")
     out = config.out.resolve()
-    if out.is_relative_to(config.store.resolve()) or (out / "zarr.json").exists():
+    in_store = not is_url(config.store) and out.is_relative_to(Path(config.store).resolve())
+    if in_store or (out / "zarr.json").exists():
         raise DataError(f"{config.out} is a store or in one; name a folder for the export that is not")
 
 
@@ -302,7 +312,7 @@ def _origin(episode: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
 
 def _parse(arguments: Sequence[str] | None) -> ExportConfig:
     parser = Parser(prog="python -m data.export", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("store", help="folder of the store, or its URL")
     parser.add_argument("out", type=Path, help="folder to write into; continued if it is there")
     parser.add_argument("--format", choices=FORMATS, default="rlbench", help="whose folders")
     parser.add_argument("--tasks", help="names, separated by commas; all if not given")
@@ -323,7 +333,7 @@ def _parse(arguments: Sequence[str] | None) -> ExportConfig:
     if unknown:
         raise ConfigError(f"--cameras: RLBench has no camera {unknown}; it has {', '.join(CAMERAS)}")
     return ExportConfig(
-        store=cast("Path", given.store),
+        store=str(given.store),
         out=cast("Path", given.out),
         tasks=None if given.tasks is None else tuple(str(given.tasks).split(",")),
         cameras=cameras,

@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data.command import Parser, run
 from data.episode import EpisodeInfo
 from data.feature_cache import About, FeatureCache, find_caches, make_cache, picture_digest, request_of
-from data.pairs import start_frames, training_pairs
+from data.pairs import start_frames, stored_pairs
 from data.projection import Projection, features_at, principal_components, random_directions
 from data.store import Store
 from data.targets import FEATURE_DTYPES, kept_pixels, read_views, views_of_frame
@@ -81,7 +81,9 @@ class FeatureSource:
             DataError: caches of several revisions of the teacher are there, or one is damaged.
         """
         self._store, self._config, self._device, self._say = store, config, device, say
-        self._cache = _only(find_caches(store.path, request_of(config.views)))
+        # Behind a URL there are none: they would have to be listed, and written there.
+        caches = find_caches(store.path, request_of(config.views)) if isinstance(store.path, Path) else []
+        self._cache = _only(caches)
         self._read: tuple[str, dict[str, tuple[str, NDArray[Any]]]] = ("", {})
         self._distiller: Distiller | None = None
         self.from_cache = self.computed = 0
@@ -162,7 +164,7 @@ def pictures_of(info: EpisodeInfo, config: DataConfig) -> dict[int, tuple[str, .
     """
     everything = replace(config.views, names=None, held_out=(), count=None)
     measured = [name for name in info.cameras if name in config.views.held_out]
-    pairs = training_pairs(info.frames, info.keyframes, config.start_every)
+    pairs = stored_pairs(info, config.start_every)
     return {
         frame: tuple(
             dict.fromkeys(
@@ -179,16 +181,17 @@ def fill_cache(store: Store, config: DataConfig, device: torch.device, console: 
     Raises:
         GNFactorError: the teacher cannot be built, or the store is empty, damaged or cannot be written to.
     """
+    folder = store.folder
     episodes = _episodes(store, config)
     teacher = build_teacher(config.views.teacher, device)
     revision = "" if teacher is None else teacher.revision
-    caches = find_caches(store.path, request_of(config.views))
+    caches = find_caches(folder, request_of(config.views))
     cache = next((cache for cache in caches if cache.about.revision == revision), None)
     distiller = make_distiller(store, config, device, cache, teacher)
     if cache is None:
         digest = None if distiller.projection is None else distiller.projection.digest
         about = About(request_of(config.views), revision, distiller.teacher.channels, digest)
-        cache = make_cache(store.path, about, distiller.projection)
+        cache = make_cache(folder, about, distiller.projection)
     for other in caches:
         if other.folder != cache.folder:
             _print(
@@ -347,7 +350,7 @@ def _texts(values: object) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 2 wrong use or a damaged store, 130 interrupted."""
     parser = Parser(prog="python -m data.features", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("store", help="folder of the store")
     parser.add_argument("settings", nargs="*", help="YAML files and key=value, as for train.py")
     parser.add_argument("--teacher", help="whose features")
     parser.add_argument("--weights", help="a local folder, or a model on the Hugging Face hub")
@@ -364,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.device == "cuda" and automatic != "cuda":
             raise ConfigError("--device is cuda, but torch finds no CUDA here; take --device cpu")
         device = torch.device(automatic if given.device == "auto" else given.device)
-        cache = fill_cache(Store.open(cast("Path", given.store)), config, device, console)
+        cache = fill_cache(Store.open(str(given.store)), config, device, console)
         print(cache.folder)
         return 0
 

@@ -116,7 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = load_policy(options.run, options.select)
         if loaded.config.data.store is None:
             raise ConfigError(f"{loaded.path}/config.yaml names no data.store")
-        store, policy = Store.open(Path(loaded.config.data.store)), loaded.config.policy
+        data = loaded.config.data
+        store, policy = Store.open(loaded.config.data.store, data.cache), loaded.config.policy
         trained_on = loaded.info.trained_on
         split = load_split(store, loaded.config.data, policy.cameras, policy.grid.box, again=trained_on)
         comparisons = compare(loaded, split)

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data.command import Parser, run
 from data.episode import SCHEMA, CameraInfo, EpisodeInfo
+from data.remote import RemoteFolder
 from data.store import Store
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import DataError
@@ -47,6 +48,7 @@ def describe_json(episodes: Sequence[EpisodeInfo]) -> dict[str, Any]:
                 "variation": info.variation,
                 "seed": info.seed,
                 "frames": info.frames,
+                "frame_numbers": list(info.frame_numbers),
                 "keyframes": list(info.keyframes),
                 "instructions": list(info.instructions),
                 "cameras": list(info.cameras),
@@ -62,7 +64,7 @@ def describe_json(episodes: Sequence[EpisodeInfo]) -> dict[str, Any]:
     }
 
 
-def describe_text(path: Path, episodes: Sequence[EpisodeInfo]) -> str:
+def describe_text(path: Path | RemoteFolder, episodes: Sequence[EpisodeInfo]) -> str:
     """The store's contents for people."""
     tasks = [(task, list(group)) for task, group in groupby(sorted(episodes, key=_task), key=_task)]
     lines = [f"{path}: schema version {SCHEMA}, {_count(tasks, 'task')}, {_count(episodes, 'episode')}"]
@@ -72,7 +74,7 @@ def describe_text(path: Path, episodes: Sequence[EpisodeInfo]) -> str:
             seed = "" if info.seed is None else f", seed {info.seed}"
             lines += [
                 f"  {info.name}",
-                f"    variation {info.variation}{seed}; {info.frames} frames; keyframes {_words(info.keyframes)}",
+                f"    variation {info.variation}{seed}; {_frames(info)}; keyframes {_words(info.keyframes)}",
                 f"    cameras {_words(info.cameras)}, {_sizes(info.views)} pixels, pictures by {info.renderer}",
                 *_rig_lines(info),
                 f"    instructions: {' | '.join(info.instructions)}",
@@ -160,6 +162,12 @@ def _task(info: EpisodeInfo) -> str:
     return info.task
 
 
+def _frames(info: EpisodeInfo) -> str:
+    """How many frames there are, and of how many."""
+    kept = f", kept of {info.frame_numbers[-1] + 1}" if info.frame_numbers else ""
+    return f"{info.frames} frames{kept}"
+
+
 def _words(values: Sequence[object] | Any) -> str:
     return " ".join(str(value) for value in values)
 
@@ -175,13 +183,13 @@ def _count(things: Sequence[object], noun: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 2 wrong use or a damaged store."""
     parser = Parser(prog="python -m data.inspect", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("store", help="folder of the store, or its URL")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--video", type=Path, metavar="DIR", help="write videos into this folder")
 
     def command(console: Console) -> int:
         given = parser.parse_args(arguments)
-        store = Store.open(cast("Path", given.store))
+        store = Store.open(str(given.store))
         episodes = store.episodes()
         print(json.dumps(describe_json(episodes), indent=1) if given.json else describe_text(store.path, episodes))
         if given.video is not None:

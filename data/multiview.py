@@ -123,6 +123,11 @@ class Multiview:
         return f"{shown}; left out: {reasons}" if reasons else shown
 
 
+def has_multiview(episode: Path) -> bool:
+    """Whether there are folders of views all around in an episode's folder."""
+    return bool(_folders(episode / _FOLDER))
+
+
 def read_multiview(episode: Path, demonstration: Demonstration, options: MultiviewOptions) -> Multiview | None:
     """The views all around of an episode, at the frames where they are whole and show what was recorded.
 

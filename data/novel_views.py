@@ -19,7 +19,7 @@ from rich.table import Table
 
 from data.episode import EpisodeInfo
 from data.features import FeatureSource
-from data.pairs import training_pairs
+from data.pairs import stored_pairs
 from data.store import Store
 from data.targets import kept_pixels, read_views, views_of_frame
 from gnfactor.config import Config, DataConfig
@@ -246,7 +246,7 @@ def looks(infos: Sequence[EpisodeInfo], config: DataConfig) -> list[Look]:
 
 def start_frames(info: EpisodeInfo, config: DataConfig) -> list[int]:
     """Frames of an episode that training starts from."""
-    return [pair.frame for pair in training_pairs(info.frames, info.keyframes, config.start_every)]
+    return [pair.frame for pair in stored_pairs(info, config.start_every)]
 
 
 def measured_views(info: EpisodeInfo, frame: int, config: DataConfig) -> list[str]:

@@ -7,6 +7,9 @@
 
 Any number of processes, on one machine or on several with a shared file system, may write different episodes of one
 store at the same time. What a killed writer leaves is removed when the store is next opened for writing.
+
+A store that was copied to an object store or a web server is read from there by its URL, through the index and a local
+cache (see `data.remote`); copy the index last. It is never written there.
 """
 
 from __future__ import annotations
@@ -15,14 +18,27 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data.arrays import read_episode, write_episode
+from data.arrays import digests, read_episode, write_episode
 from data.durable import new_folder, remove_remnants
-from data.episode import SCHEMA, EpisodeInfo, attributes_of, check_schema, read_info
+from data.episode import (
+    ALL_FRAMES,
+    FRAMES_KEPT_KEY,
+    SCHEMA,
+    EpisodeInfo,
+    attributes_of,
+    check_schema,
+    info_from,
+    read_info,
+)
+from data.remote import RemoteFolder, is_url
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import DataError
 from gnfactor.files import write_file
+
+if TYPE_CHECKING:
+    from gnfactor.config import CacheConfig
 
 _METADATA = "zarr.json"
 _INDEX = "index.json"
@@ -38,17 +54,28 @@ def episode_name(task: str, variation: int, label: str) -> str:
 class Store:
     """Demonstrations on disk. Made by `Store.open` for reading and `Store.create` for writing, too."""
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(
+        self, path: Path | RemoteFolder, *, writable: bool, index: Mapping[str, EpisodeInfo] | None = None
+    ) -> None:
+        """A store in a folder, or behind a URL, where the index says what it holds."""
         self.path = path
         self._writable = writable
+        self._index = index
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
+    def open(cls, path: Path | str, cache: CacheConfig | None = None) -> Store:
         """An existing store, for reading; nothing in it is changed.
 
+        Args:
+            path: its folder, or its URL.
+            cache: what to keep of it on this machine's disk if it is behind a URL; None takes the defaults.
+
         Raises:
-            DataError: there is no store, or it is of another schema version.
+            DataError: there is no store, it is of another schema version, or it cannot be reached.
+            GNFactorError: the URL cannot be understood, or a package is missing.
         """
+        if is_url(path):
+            return cls._open_url(str(path), cache)
         path = Path(path)
         metadata = path / _METADATA
         if not metadata.is_file():
@@ -60,6 +87,19 @@ class Store:
         return cls(path, writable=False)
 
     @classmethod
+    def _open_url(cls, url: str, cache: CacheConfig | None) -> Store:
+        """A store behind a URL; its index is fetched anew each time."""
+        place = RemoteFolder.connect(url, cache)
+        try:
+            metadata, index = place.read(_METADATA), place.read(_INDEX)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{url} is not a store with an index: {error}; copy a whole store there, {_INDEX} last"
+            ) from error
+        check_schema(_attributes_in(metadata, f"{url}/{_METADATA}"), "store", url)
+        return cls(place, writable=False, index=_read_index(index, f"{url}/{_INDEX}"))
+
+    @classmethod
     def create(cls, path: Path | str) -> Store:
         """A store for writing; made if there is none, continued if there is.
 
@@ -69,6 +109,10 @@ class Store:
         Raises:
             DataError: the folder holds something else, is of another schema version, or cannot be written to.
         """
+        if is_url(path):
+            raise DataError(
+                f"{path} is a URL, and stores behind URLs are only read; write into a folder and copy it there"
+            )
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -80,13 +124,28 @@ class Store:
             remove_remnants(path / _WORKPLACE)
         except OSError as error:
             raise DataError(f"cannot make a store in {path}: {error}; name a folder that can be written to") from error
-        store = cls(Store.open(path).path, writable=True)
+        check_schema(_attributes(path / _METADATA), "store", path)
+        store = cls(path, writable=True)
         store._renew_index()
         return store
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies on this machine.
+
+        Raises:
+            DataError: it is behind a URL.
+        """
+        if not isinstance(self.path, Path):
+            raise DataError(f"{self.path} is behind a URL, where nothing is written; copy the store to this machine")
+        return self.path
+
     def __contains__(self, name: str) -> bool:
         """Whether there is an episode of this name."""
-        metadata = self._path_of(name) / _METADATA
+        _check_name(name)
+        if self._index is not None:
+            return name in self._index
+        metadata = self.folder / name / _METADATA
         return metadata.is_file() and _attributes(metadata).get("kind") == "episode"
 
     def refuse_others_than(self, made_with: Mapping[str, str]) -> None:
@@ -102,7 +161,8 @@ class Store:
             sizes = sorted({f"{view.width}x{view.height}" for view in info.views})
             seen = {"cameras": ",".join(info.cameras), "pictures": ",".join(sizes), "renderer": info.renderer}
             rig = {} if info.target_views else {"rig": "none"}
-            before = {**seen, **rig, **info.made_with}
+            whole = {} if info.frame_numbers else {FRAMES_KEPT_KEY: ALL_FRAMES}
+            before = {**seen, **rig, **whole, **info.made_with}
             differing = [key for key in made_with if before.get(key, made_with[key]) != made_with[key]]
             if differing:
                 differences = "; ".join(f"{key}: {before[key]} there, now {made_with[key]}" for key in differing)
@@ -124,13 +184,14 @@ class Store:
         """
         if not self._writable:
             raise ValueError("this store was opened for reading; use Store.create to write")
-        destination = self._path_of(name)
+        _check_name(name)
+        destination = self.folder / name
         taken = DataError(f"{destination} is there already; delete it first, or choose another name")
         if name in self:
             raise taken
         try:
             self._make_parents(destination)
-            with new_folder(destination, self.path / _WORKPLACE) as folder:
+            with new_folder(destination, self.folder / _WORKPLACE) as folder:
                 write_episode(folder, demonstration, made_with or {})
         except OSError as error:
             if name in self:  # another process was faster
@@ -140,11 +201,15 @@ class Store:
     def episodes(self) -> list[EpisodeInfo]:
         """What is in the store, by name in natural order; read from the episodes themselves, not from the index.
 
+        Behind a URL it is what the index said when the store was opened.
+
         Raises:
             DataError: an episode's attributes are damaged.
         """
-        names = sorted(self._names(self.path), key=natural)
-        return [read_info(self.path / name, name) for name in names]
+        if self._index is not None:
+            return [self._index[name] for name in sorted(self._index, key=natural)]
+        names = sorted(self._names(self.folder), key=natural)
+        return [read_info(self.folder / name, name) for name in names]
 
     def read(
         self,
@@ -167,12 +232,7 @@ class Store:
         Raises:
             DataError: there is no such episode, camera or view, or the episode is damaged.
         """
-        folder = self._path_of(name)
-        if not (folder / _METADATA).is_file():
-            raise DataError(
-                f"{self.path} has no episode '{name}'; `python -m data.inspect {self.path}` lists what it has"
-            )
-        return read_episode(folder, read_info(folder, name), frames, cameras, target_views)
+        return read_episode(self.path / name, self._info(name), frames, cameras, target_views)
 
     def finish(self) -> None:
         """Write the index; call it when all episodes are written."""
@@ -182,27 +242,31 @@ class Store:
 
     def _renew_index(self) -> None:
         """Make the index agree with the episodes that are there."""
-        episodes = [{"name": info.name, **attributes_of(info)} for info in self.episodes()]
+        episodes = [
+            {"name": info.name, **attributes_of(info), "files": info.files or digests(self.folder / info.name)}
+            for info in self.episodes()
+        ]
         text = json.dumps({"schema": SCHEMA, "episodes": episodes}, indent=1)
-        path = self.path / _INDEX
+        path = self.folder / _INDEX
         try:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 write_file(path, text)
         except OSError as error:
             raise DataError(f"cannot write {path}: {error}; make room or choose another folder") from error
 
-    def _path_of(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise DataError(
-                f"'{name}' cannot be the name of an episode: use letters, digits, '_', '-', '.' and '/' between parts, "
-                f"such as open_drawer/variation0/seed17"
-            )
-        return self.path / name
+    def _info(self, name: str) -> EpisodeInfo:
+        """The attributes of an episode; DataError if there is none of this name."""
+        _check_name(name)
+        if self._index is None and (self.folder / name / _METADATA).is_file():
+            return read_info(self.folder / name, name)
+        if self._index is not None and name in self._index:
+            return self._index[name]
+        raise DataError(f"{self.path} has no episode '{name}'; `python -m data.inspect {self.path}` lists what it has")
 
     def _make_parents(self, destination: Path) -> None:
         """The groups above an episode; writing the same one twice at the same time does no harm."""
-        for parent in reversed(destination.relative_to(self.path).parents[:-1]):
-            folder = self.path / parent
+        for parent in reversed(destination.relative_to(self.folder).parents[:-1]):
+            folder = self.folder / parent
             folder.mkdir(exist_ok=True)
             if not (folder / _METADATA).is_file():
                 _write_group(folder, {})
@@ -213,7 +277,7 @@ class Store:
         """Names of the episodes in or below a folder; a group whose own file is lost does not hide them."""
         metadata = folder / _METADATA
         if metadata.is_file() and _attributes(metadata).get("kind") == "episode":
-            yield folder.relative_to(self.path).as_posix()
+            yield folder.relative_to(self.folder).as_posix()
             return
         for entry in folder.iterdir():
             if not entry.name.startswith(".") and entry.is_dir():
@@ -225,6 +289,25 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise DataError(
+            f"'{name}' cannot be the name of an episode: use letters, digits, '_', '-', '.' and '/' between parts, "
+            f"such as open_drawer/variation0/seed17"
+        )
+
+
+def _read_index(content: bytes, where: str) -> dict[str, EpisodeInfo]:
+    """The episodes in an index, by name."""
+    try:
+        entries = [(str(entry["name"]), dict(entry)) for entry in json.loads(content)["episodes"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{where} is not the index of a store ({type(error).__name__}: {error}); copy the store's index there again"
+        ) from error
+    return {name: info_from(attributes, name, f"{where}, episode '{name}'") for name, attributes in entries}
+
+
 def _write_group(folder: Path, attributes: dict[str, Any]) -> None:
     text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=1)
     write_file(folder / _METADATA, text)
@@ -232,9 +315,21 @@ def _write_group(folder: Path, attributes: dict[str, Any]) -> None:
 
 def _attributes(metadata: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(metadata.read_text(encoding="utf-8")).get("attributes", {}))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{metadata} is not zarr metadata ({error}); restore the file from a copy, or, if {metadata.parent} is a "
-            "single episode, delete that folder and write the episode again"
-        ) from error
+        content = metadata.read_bytes()
+    except OSError as error:
+        raise _no_metadata(metadata, error) from error
+    return _attributes_in(content, metadata)
+
+
+def _attributes_in(content: bytes, where: Path | str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(content).get("attributes", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _no_metadata(where, error) from error
+
+
+def _no_metadata(where: Path | str, error: Exception) -> DataError:
+    return DataError(
+        f"{where} is not zarr metadata ({error}); restore the file from a copy, or, if it describes a single episode, "
+        "delete that episode's folder and write it again"
+    )

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from data.arrays import depth_from_units, units_from_depth
 from data.episode import EpisodeInfo
+from data.remote import RemoteFolder
 from data.store import Store
 from gnfactor.actions import Box
 from gnfactor.batch import ViewPixels
@@ -187,7 +188,10 @@ def read_views(store: Store, info: EpisodeInfo, names: Mapping[int, Sequence[str
 
 
 def refuse_unfit_views(
-    path: Path, episodes: Sequence[EpisodeInfo], frames: Sequence[Sequence[int]], config: ViewsConfig
+    path: Path | RemoteFolder,
+    episodes: Sequence[EpisodeInfo],
+    frames: Sequence[Sequence[int]],
+    config: ViewsConfig,
 ) -> None:
     """Refuse settings that the episodes cannot fulfil.
 

@@ -44,7 +44,7 @@ def train(config: Config) -> Path:
     if point is not None:
         check_continuable(point, config)
     policy_config = config.policy
-    store = Store.open(config.data.store)
+    store = Store.open(config.data.store, config.data.cache)
     features = _feature_source(store, config, console)
     split = load_split(
         store,

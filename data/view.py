@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 2 wrong use or damaged files."""
     parser = Parser(prog="python -m data.view", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("checkpoint", type=Path, help="run folder or checkpoint folder")
-    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("store", help="folder of the store, or its URL")
     parser.add_argument("--episode", help="its name in the store; else the first that the policy was kept from")
     parser.add_argument("--frame", type=int, help="which of its frames; else the first")
     parser.add_argument("--views", type=int, default=48, help="pictures along the orbit")
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parser.parse_args(arguments)
         if given.views < 1:
             raise ConfigError(f"--views is {given.views}; at least 1 is expected")
-        store = Store.open(cast("Path", given.store))
+        store = Store.open(str(given.store))
         loaded = load_policy(cast("Path", given.checkpoint), given.select)
         trained_field(loaded.policy)
         info = choose_episode(store, given.episode, loaded)

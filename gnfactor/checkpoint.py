@@ -37,7 +37,7 @@ _YAML_END = "...\n"
 """YAML's own mark for the end of a document."""
 _NAME = re.compile(r"step=(\d+)")
 _OF_THE_PROCESS = ("workers", "keep", "log_every", "validate_every", "checkpoint_every", "accelerator", "strategy")
-_WITHOUT_EFFECT = ("run_dir", "resume", "evaluate.", *(f"train.{name}" for name in _OF_THE_PROCESS))
+_WITHOUT_EFFECT = ("run_dir", "resume", "evaluate.", "data.cache.", *(f"train.{name}" for name in _OF_THE_PROCESS))
 """Keys that change none of a run's weights."""
 
 

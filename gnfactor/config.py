@@ -88,11 +88,26 @@ class ViewsConfig:
 
 
 @dataclass(frozen=True)
+class CacheConfig:
+    """What is kept on the local disk of a store behind a URL; not read for a store in a folder."""
+
+    folder: str | None = None
+    """Null: gnfactor/stores in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache). Processes may share it."""
+    gigabytes: float = 20.0
+    """About the most that it holds (1e9 bytes each); what was not read for longest makes room. 0: keep nothing."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gigabytes < float("inf"):
+            raise ConfigError(f"data.cache.gigabytes is {self.gigabytes}; a number of at least 0 is expected")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which demonstrations are learned from, and which moments of them."""
 
     store: str | None = None
-    """Path of the store; training needs one."""
+    """Folder of the store, or a URL such as s3://bucket/store or https://host/store; training needs one."""
+    cache: CacheConfig = field(default_factory=CacheConfig)
     tasks: tuple[str, ...] | None = None
     """Null: every task in the store."""
     task_weights: dict[str, float] = field(default_factory=dict[str, float])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from gnfactor.scene import Observation, View
 
@@ -34,3 +34,27 @@ class Demonstration:
     have them, others not; those that do have the same names, different from every camera's in `observations`."""
     labels: Mapping[int, str] = field(default_factory=dict[int, str])
     """What the labels in `View.segmentation` are called, where that is known; label 0 is the background."""
+    frame_numbers: tuple[int, ...] = ()
+    """Where these are only some frames of a recording: the number of each in it. Empty: these are all."""
+
+
+def some_frames(demonstration: Demonstration, frames: Sequence[int]) -> Demonstration:
+    """A part of a demonstration: the frames at these increasing positions.
+
+    `keyframes` and `target_views` are those among them, by their position in the part; the flags of
+    `ignore_collisions` stay those of the motions from the frames before in the whole.
+    """
+    if len(frames) == len(demonstration.observations):
+        return demonstration
+    position = {frame: row for row, frame in enumerate(frames)}
+    numbers = demonstration.frame_numbers or range(len(demonstration.observations))
+    return replace(
+        demonstration,
+        observations=tuple(demonstration.observations[frame] for frame in frames),
+        ignore_collisions=tuple(demonstration.ignore_collisions[frame] for frame in frames),
+        keyframes=tuple(position[frame] for frame in demonstration.keyframes if frame in position),
+        target_views={
+            position[frame]: views for frame, views in demonstration.target_views.items() if frame in position
+        },
+        frame_numbers=tuple(numbers[frame] for frame in frames),
+    )

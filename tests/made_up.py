@@ -67,7 +67,17 @@ def made_up(
 
 def assert_same(first: Demonstration, second: Demonstration) -> None:
     """Equal in everything; depth to 0.05 mm, the rounding of the store, and that of float32."""
-    for name in ("task", "variation", "seed", "instructions", "renderer", "ignore_collisions", "keyframes", "labels"):
+    for name in (
+        "task",
+        "variation",
+        "seed",
+        "instructions",
+        "renderer",
+        "ignore_collisions",
+        "keyframes",
+        "labels",
+        "frame_numbers",
+    ):
         assert getattr(first, name) == getattr(second, name), name
     assert len(first.observations) == len(second.observations)
     for a, b in zip(first.observations, second.observations, strict=True):

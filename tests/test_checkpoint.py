@@ -232,6 +232,7 @@ def test_a_checkpoint_of_the_same_step_is_replaced(folder: Path, config: Config)
     "overrides",
     [
         ["run_dir=elsewhere", "resume=true", "evaluate.episodes=3"],
+        ["data.cache.folder=elsewhere", "data.cache.gigabytes=1"],
         ["train.workers=2", "train.keep=1", "train.log_every=7", "train.validate_every=7", "train.checkpoint_every=7"],
         ["train.accelerator=auto", "train.strategy=ddp"],
         ["train.steps=7"],

@@ -13,9 +13,10 @@ from recorder import write_pickle, write_recording
 
 from data.convert import main
 from data.demos import ReadOptions, read_recording
+from data.pairs import used_frames
 from data.recordings import find_recordings
 from data.store import Store
-from gnfactor.demonstration import Demonstration
+from gnfactor.demonstration import Demonstration, some_frames
 
 
 @pytest.fixture
@@ -55,6 +56,39 @@ def test_options_choose_tasks_cameras_keyframes_and_masks(raw: Path, tmp_path: P
     expected = recorded(raw, 2, cameras=("wrist",), keyframes="fixed_interval", segmentation=True)
     assert expected.observations[0].views["wrist"].segmentation is not None
     assert Store.open(tmp_path / "store").episodes()[0].keyframes == (1, 2, 3, 4, 5, 6, 7, 8, 9)
+
+
+def test_used_frames_alone_are_those_of_the_whole(raw: Path, tmp_path: Path) -> None:
+    options = ["--frames", "used", "--start-every", "3"]
+    assert main([str(raw), str(tmp_path / "store"), *options]) == 0
+    store = Store.open(tmp_path / "store")
+    for number, name in enumerate((ALL[1], ALL[0], ALL[2])):
+        whole = recorded(raw, number)
+        kept = used_frames(10, whole.keyframes, 3)
+        assert kept == (0, 3, 4, 6, 9)
+        assert_same(store.read(name), some_frames(whole, kept))
+    assert {info.frame_numbers for info in store.episodes()} == {kept}
+
+
+def test_pictures_that_are_not_used_are_not_opened(raw: Path, tmp_path: Path) -> None:
+    folder = raw / "push_buttons/variation7/episodes/episode0"
+    (folder / "front_rgb/1.png").write_bytes(b"not a picture")
+    assert main([str(raw), str(tmp_path / "store"), "--frames", "used"]) == 0
+    (folder / "front_rgb/2.png").unlink()
+    assert main([str(raw), str(tmp_path / "other"), "--frames", "used"]) == 1
+
+
+def test_several_workers_make_the_same_store(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (raw / "open_drawer/all_variations/episodes/episode1/front_rgb/3.png").write_bytes(b"")
+    said: list[str] = []
+    for workers in ("1", "2"):
+        assert main([str(raw), str(tmp_path / workers), "--workers", workers]) == 1
+        said.append(capsys.readouterr().err.partition("failed: ")[2].replace(str(tmp_path / workers), "OUT"))
+    assert said[0] == said[1]
+    assert "episode1/front_rgb/3.png" in said[0]
+    for name in (file for folder in (tmp_path / "1", tmp_path / "2") for file in folder.rglob("*") if file.is_file()):
+        file = name.relative_to(tmp_path).relative_to(name.relative_to(tmp_path).parts[0])
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
 
 
 def test_a_damaged_episode_is_named_and_the_others_convert(
@@ -106,6 +140,7 @@ def test_episodes_in_the_store_are_not_read_again(raw: Path, tmp_path: Path) -> 
         (["--keyframes", "fixed_interval"], "keyframe rule: published there, now fixed_interval"),
         (["--cameras", "front"], "cameras asked for: all that were recorded there, now front"),
         (["--segmentation"], "masks: left out there, now kept"),
+        (["--frames", "used"], "frames kept: all there, now used with start_every 10"),
     ],
 )
 def test_a_store_is_not_continued_with_other_settings(
@@ -146,6 +181,9 @@ def test_a_hostile_pickle_fails_its_episode(raw: Path, tmp_path: Path, capsys: p
         (["raw", "out", "--views", "many"], "invalid choice: 'many'"),
         (["raw", "out", "--views-every", "0"], "every 0th frame cannot be kept; give a number of at least 1"),
         (["raw", "out", "--views-far", "0"], "depth cannot be packed between 0.01 m and 0.0 m; give near < far"),
+        (["raw", "out", "--frames", "some"], "invalid choice: 'some'"),
+        (["raw", "out", "--start-every", "0"], "every 0th frame cannot start a sample"),
+        (["raw", "out", "--workers", "0"], "--workers is 0"),
         (["raw"], "the following arguments are required: out"),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dataset import Draw, Split, TaskUniformBatches, load_split
-from data.pairs import keyframe_pairs, training_pairs
+from data.episode import EpisodeInfo
+from data.pairs import keyframe_pairs, stored_pairs, training_pairs, used_frames
 from data.store import Store
 from gnfactor.actions import Box
 from gnfactor.batch import Sample, collate
 from gnfactor.config import DataConfig
+from gnfactor.demonstration import some_frames
 from gnfactor.envs.base import EVALUATION_SEEDS
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.scene import ARM
+from tests.made_up import assert_same
 from tests.synthetic import SIZE, make_demonstration, make_store
 
 BOX = Box((-0.3, -0.5, 0.6), (0.7, 0.5, 1.6))
@@ -82,6 +86,55 @@ def test_an_episode_of_keyframes_only_gives_all_of_its_steps() -> None:
     pairs = training_pairs(5, [1, 2, 3, 4], 10)
     assert [tuple(pair) for pair in pairs] == [(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1)]
     assert pairs == keyframe_pairs([1, 2, 3, 4])
+
+
+def info_of(frames: int, keyframes: list[int], numbers: tuple[int, ...] = ()) -> EpisodeInfo:
+    return EpisodeInfo(
+        *("push/variation0/episode0", "push", 0, None, "rlbench", ("push it",)),
+        *(frames, tuple(keyframes), ("right",), ()),
+        frame_numbers=numbers,
+    )
+
+
+@given(episodes(), st.integers(1, 12), st.integers(1, 3), st.sampled_from(["distinct", "published"]))
+def test_used_frames_alone_give_the_pairs_of_the_whole_recording(
+    episode: tuple[int, list[int]], every: int, times: int, counting: Literal["distinct", "published"]
+) -> None:
+    frames, keyframes = episode
+    kept = used_frames(frames, keyframes, every)
+    assert {*kept} == {*range(0, frames - 1, every), *keyframes}
+    part = info_of(len(kept), [kept.index(frame) for frame in keyframes], kept)
+    whole = stored_pairs(info_of(frames, keyframes), every * times, counting)
+    assert whole == training_pairs(frames, keyframes, every * times, counting)
+    assert [
+        (kept[pair.frame], kept[pair.keyframe], pair.weight) for pair in stored_pairs(part, every * times, counting)
+    ] == [tuple(pair) for pair in whole]
+
+
+def test_a_start_that_was_not_kept_is_refused() -> None:
+    kept = used_frames(31, [17, 30], 10)
+    assert kept == (0, 10, 17, 20, 30)
+    with pytest.raises(
+        ConfigError, match=r"data\.start_every is 15, but frame 15 .* frames 0, 10, 17, 20, 30 .*multiple"
+    ):
+        stored_pairs(info_of(5, [2, 4], kept), 15)
+
+
+def test_a_store_of_used_frames_trains_like_the_whole(tmp_path: Path) -> None:
+    whole = make_demonstration("push", 1, frames=35, keyframes=(12, 34), rig=2, rig_frames=(0, 10, 12, 15, 20))
+    part = some_frames(whole, used_frames(35, whole.keyframes, 10))
+    assert (part.keyframes, part.frame_numbers) == ((2, 5), (0, 10, 12, 20, 30, 34))
+    assert [*part.target_views] == [0, 1, 2, 3]
+    samples: list[list[Sample]] = []
+    for name, demonstration in (("whole", whole), ("part", part)):
+        store = Store.create(tmp_path / name)
+        store.write(demonstration, "push/variation1/seed1")
+        assert_same(store.read("push/variation1/seed1", target_views=None), demonstration)
+        training = split_of(store, validation_episodes=0).training
+        samples.append([training[index] for index in range(len(training))])
+    for one, other in zip(*samples, strict=True):
+        assert (one.observation.time_s, one.observation.step) == (other.observation.time_s, other.observation.step)
+        assert (one.target.time_s, one.ignore_collisions) == (other.target.time_s, other.ignore_collisions)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from data.pickles import RecordedDemo, load_pickle
 from data.pictures import read_depth_m
 from data.rlbench_episode import FAR_M, NEAR_M, pack_depth, rlbench_camera, write_recording
 from data.store import Store, episode_name
-from gnfactor.demonstration import Demonstration
+from gnfactor.demonstration import Demonstration, some_frames
 from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.rig import RigConfig
 from gnfactor.envs.tabletop.world import TabletopEnv
@@ -465,6 +465,15 @@ def test_episodes_of_keyframes_alone_are_refused_unless_allowed(
     assert not (tmp_path / "out").exists()
     assert main([str(sparse), str(tmp_path / "out"), "--allow-sparse"]) == 0
     assert len(episodes(tmp_path / "out")) == 2
+
+
+def test_episodes_of_used_frames_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part = some_frames(make_demonstration("push", 0), (0, 10, 12, 20, 24))
+    Store.create(tmp_path / "store").write(part, "push/variation0/seed0")
+    assert main([str(tmp_path / "store"), str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "has 5 of the 25 frames of its recording" in line
+    assert "convert it with --frames all" in line
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ from strategies import poses
 from data.convert import main
 from data.demos import ReadOptions, opencv_camera, read_recording
 from data.multiview import Multiview, MultiviewOptions, likeliest_cut, read_multiview
+from data.pairs import used_frames
 from data.recordings import Recording, find_recordings
 from data.store import Store
-from gnfactor.demonstration import Demonstration
+from gnfactor.demonstration import Demonstration, some_frames
 from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.rig import RigConfig
 from gnfactor.envs.tabletop.world import TabletopEnv
@@ -301,6 +302,15 @@ def test_converting_keeps_them_in_the_store_and_says_what_is_left_out(
     assert [len(info.target_frames) for info in store.episodes()] == [frames, frames - 1, 0]
     with_views = replace(recorded, target_views=found.views)
     assert_same(store.read(f"{TASK}/variation0/episode0", target_views=None), with_views)
+
+
+def test_used_frames_keep_their_views(raw: Path, recorded: Demonstration, published: Path, tmp_path: Path) -> None:
+    only = ["--tasks", TASK, "--frames", "used", "--start-every", "20"]
+    assert main([str(raw), str(tmp_path / "store"), *only]) == 0
+    whole = replace(recorded, target_views=read(published, recorded, MultiviewOptions()).views)
+    part = some_frames(whole, used_frames(len(whole.observations), whole.keyframes, 20))
+    assert 0 < len(part.target_views) < len(whole.target_views)
+    assert_same(Store.open(tmp_path / "store").read(f"{TASK}/variation0/episode0", target_views=None), part)
 
 
 def test_converting_without_them_leaves_them_out(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,7 @@ def part_of(
             for position, frame in enumerate(frames)
             if targets and frame in whole.target_views
         },
+        frame_numbers=() if len(frames) == len(whole.observations) else tuple(frames),
     )
 
 
@@ -294,6 +295,8 @@ def unwhole() -> dict[str, Demonstration]:
         "frame 4: camera 'rig0' has a pose": replace(
             good, target_views={4: {"rig0": replace(view, camera=replace(view.camera, intrinsics=np.eye(3) * np.nan))}}
         ),
+        "have the numbers": replace(good, frame_numbers=(0, 2, 2, 3, 9)),
+        "frames have the numbers": replace(good, frame_numbers=(0, 1)),
         "in some frames only": seeing(replace(view, segmentation=np.zeros((6, 8), np.int32))),
     }
 
@@ -308,6 +311,7 @@ def test_a_lost_group_file_hides_no_episode(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        *(("frame_numbers", [0, 1]), ("frame_numbers", [0, 1, 2, 4, 3]), ("files", {"../a": "0" * 32})),
         *(("frames", "many"), ("keyframes", [5000]), ("instructions", []), ("task", None), ("variation", "q")),
         *(("target_frames", [5]), ("target_frames", [2, 0]), ("target_views", [{"name": "rig0"}]), ("labels", ["a"])),
     ],
