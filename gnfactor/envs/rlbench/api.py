@@ -16,6 +16,7 @@ from rlbench.action_modes.arm_action_modes import (  # pyright: ignore[reportMis
     EndEffectorPoseViaPlanning,
 )
 from rlbench.action_modes.gripper_action_modes import Discrete  # pyright: ignore[reportMissingImports]
+from rlbench.demo import Demo  # pyright: ignore[reportMissingImports]
 from rlbench.environment import Environment  # pyright: ignore[reportMissingImports]
 from rlbench.observation_config import (  # pyright: ignore[reportMissingImports]
     CameraConfig,
@@ -99,6 +100,11 @@ def observation_config(
         gripper_joint_positions=True,
         task_low_dim_state=False,
     )
+
+
+def stored_demo(placement_attempts: int) -> protocols.Demo:
+    """What upstream wants to know of a demonstration to make its scene again: how often its objects were placed."""
+    return Demo([], num_reset_attempts=placement_attempts)  # dialects: upstream
 
 
 def launch(

@@ -123,7 +123,14 @@ class Demo(Protocol):
     random_seed: tuple[Any, ...]
     num_reset_attempts: int
 
-    def __init__(self, observations: Sequence[Observation], random_seed: tuple[Any, ...] | None = None) -> None: ...
+    def __init__(
+        self,
+        observations: Sequence[Observation],
+        random_seed: tuple[Any, ...] | None = None,
+        num_reset_attempts: int | None = None,
+    ) -> None:
+        """`num_reset_attempts` exists in upstream alone."""
+        ...
 
     def __len__(self) -> int: ...
 
