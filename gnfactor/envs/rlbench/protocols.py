@@ -8,20 +8,48 @@ entry in `contract.json`, which says in which of the three dialects of RLBench i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 
+@runtime_checkable
 class RenderMode(Protocol):
     """`pyrep.const.RenderMode`: how a camera draws."""
 
     OPENGL: RenderMode
+    OPENGL3: RenderMode
 
 
+@runtime_checkable
+class ObjectType(Protocol):
+    """`pyrep.const.ObjectType`: kinds of things in a scene."""
+
+    SHAPE: ObjectType
+
+
+@runtime_checkable
+class Object(Protocol):
+    """`pyrep.objects.object.Object`: a thing in a scene; only what shapes are asked here."""
+
+    def is_collidable(self) -> bool: ...
+
+    def set_collidable(self, value: bool) -> None: ...
+
+
+@runtime_checkable
+class PyRep(Protocol):
+    """`pyrep.pyrep.PyRep`: the simulation."""
+
+    def get_objects_in_tree(self, *, object_type: ObjectType) -> list[Object]:
+        """All objects of a kind."""
+        ...
+
+
+@runtime_checkable
 class CameraConfig(Protocol):
     """`rlbench.observation_config.CameraConfig`: what of one camera is wanted."""
 
@@ -40,6 +68,7 @@ class CameraConfig(Protocol):
         ...
 
 
+@runtime_checkable
 class ObservationConfig(Protocol):
     """`rlbench.observation_config.ObservationConfig`: what an observation holds."""
 
@@ -61,6 +90,7 @@ class ObservationConfig(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
 class Observation(Protocol):
     """`rlbench.backend.observation.Observation`: one moment.
 
@@ -86,51 +116,84 @@ class Observation(Protocol):
     misc: Mapping[str, Any]
 
 
+@runtime_checkable
 class Demo(Protocol):
     """`rlbench.demo.Demo`: the observations of one demonstration; `num_reset_attempts` is upstream's alone."""
 
     random_seed: tuple[Any, ...]
     num_reset_attempts: int
 
-    def __init__(self, observations: Sequence[Observation], random_seed: tuple[Any, ...] | None = None) -> None: ...
+    def __init__(
+        self,
+        observations: Sequence[Observation],
+        random_seed: tuple[Any, ...] | None = None,
+        num_reset_attempts: int | None = None,
+    ) -> None:
+        """`num_reset_attempts` exists in upstream alone."""
+        ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, i: int) -> Observation: ...
 
 
+@runtime_checkable
 class ArmActionMode(Protocol):
     """`rlbench.action_modes.arm_action_modes.ArmActionMode`: what the arm does with its part of an action."""
 
 
+@runtime_checkable
 class EndEffectorPoseViaPlanning(ArmActionMode, Protocol):
     """`rlbench.action_modes.arm_action_modes.EndEffectorPoseViaPlanning`: plans a path to a pose of the gripper."""
 
     def __init__(self, *, absolute_mode: bool = True, collision_checking: bool = False) -> None: ...
 
+    def action(self, scene: Scene, action: Floats, ignore_collisions: bool = True) -> None:
+        """Plan and go; `ignore_collisions` exists in the two forks alone."""
+        ...
 
+    def action_shape(self, scene: Scene) -> tuple[int, ...]: ...
+
+    def set_control_mode(self, robot: object) -> None: ...
+
+
+@runtime_checkable
 class GripperActionMode(Protocol):
     """`rlbench.action_modes.gripper_action_modes.GripperActionMode`."""
 
 
+@runtime_checkable
 class Discrete(GripperActionMode, Protocol):
     """`rlbench.action_modes.gripper_action_modes.Discrete`: opens or closes."""
 
     def __init__(self) -> None: ...
 
 
+@runtime_checkable
 class ActionMode(Protocol):
     """`rlbench.action_modes.action_mode.ActionMode`: what an action consists of."""
 
 
+@runtime_checkable
 class MoveArmThenGripper(ActionMode, Protocol):
     """`rlbench.action_modes.action_mode.MoveArmThenGripper`."""
 
     def __init__(self, arm_action_mode: ArmActionMode, gripper_action_mode: GripperActionMode) -> None: ...
 
 
+@runtime_checkable
 class Task(Protocol):
-    """`rlbench.backend.task.Task`: these two are meant to be overridden, and called by RLBench."""
+    """`rlbench.backend.task.Task`: `init_episode` and `decorate_observation` are meant to be overridden, and called by
+    RLBench.
+    """
+
+    def __init__(self, pyrep: PyRep | None, robot: object) -> None: ...
+
+    def variation_count(self) -> int: ...
+
+    def success(self) -> tuple[bool, bool]:
+        """Whether the goal is reached, and whether the episode is over."""
+        ...
 
     def init_episode(self, index: int) -> list[str]:
         """Prepare a variation of the task; returns ways to say the goal."""
@@ -141,6 +204,19 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Scene(Protocol):
+    """`rlbench.backend.scene.Scene`: what stands in the simulator; action modes are given it."""
+
+    pyrep: PyRep
+    task: Task
+
+    def register_step_callback(self, func: Callable[[], None]) -> None:
+        """Call this after every step of the simulation in which the arm moves."""
+        ...
+
+
+@runtime_checkable
 class TaskEnvironment(Protocol):
     """`rlbench.task_environment.TaskEnvironment`: one task in the simulator."""
 
@@ -150,8 +226,11 @@ class TaskEnvironment(Protocol):
 
     def variation_count(self) -> int: ...
 
-    def reset(self) -> tuple[list[str], Observation]:
-        """Make a scene with NumPy's global generator; returns ways to say the goal, and what is seen first."""
+    def reset(self, demo: Demo | None = None) -> tuple[list[str], Observation]:
+        """Make a scene with NumPy's global generator; returns ways to say the goal, and what is seen first.
+
+        `demo` exists in upstream alone, and says how often its recorder placed the objects.
+        """
         ...
 
     def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]: ...
@@ -174,6 +253,7 @@ class TaskEnvironment(Protocol):
         ...
 
 
+@runtime_checkable
 class Environment(Protocol):
     """`rlbench.environment.Environment`: the simulator with a robot in it."""
 
@@ -188,6 +268,7 @@ class Environment(Protocol):
     def get_task(self, task_class: type[Task]) -> TaskEnvironment: ...
 
 
+@runtime_checkable
 class VisionSensor(Protocol):
     """`pyrep.objects.vision_sensor.VisionSensor`: a camera; x is to the left and y up."""
 
