@@ -51,6 +51,8 @@ class Use:
     """Those that it is meant for: all, or those in a comment such as "# dialects: upstream"."""
     call: Call | None = None
     """None where it is only referred to."""
+    bound: bool = False
+    """The call fills in the first parameter by itself."""
 
 
 @dataclass(frozen=True)
@@ -180,11 +182,10 @@ class _Reader:
     def read(self) -> None:
         for module in self.modules.values():
             self._names(module)
-        for silent in (True, False):  # the first round learns what attributes hold
+        for _ in range(2):  # the first round learns what attributes hold
             self.found = Found()
             for module in self.modules.values():
                 _Walker(self, module, dict(module.globals), None).block(module.tree.body)
-            del silent
 
     def _names(self, module: Module) -> None:
         """What is known by name in a whole module; functions import within themselves, which the walker sees."""
@@ -499,9 +500,12 @@ class _Walker:
         """Something of an object or class of theirs; a call of it is noted by `call`."""
         protocols = self.reader.protocols
         defined = protocols.member(of.name, name)
+        if defined is None and re.fullmatch(r"__\w+__", name):
+            return OTHER  # Python's own, such as the name of a class
         whole = f"{protocols.homes[of.name]}.{name}"
         if isinstance(defined, ast.FunctionDef):
             kind = "method" if of.kind == "object" else "unbound method"
+            self.use(node, whole)
             return Type(kind, whole, (self.returned(of.name, name), Type("class", of.name)))
         self.use(node, whole)
         if defined is None:
@@ -545,7 +549,7 @@ class _Walker:
                 return of.items[number] if isinstance(number, int) else self.item(of, node)
             case "object":
                 name = f"{self.reader.protocols.homes[of.name]}.__getitem__"
-                self.use(node, name, Call(1, ()))
+                self.use(node, name, Call(1, ()), True)
                 return self.returned(of.name, "__getitem__")
             case "unknown":
                 return UNKNOWN
@@ -559,13 +563,13 @@ class _Walker:
             arguments.append(self.infer(keyword.value))
         match function.kind:
             case "class":
-                self.use(node, f"{self.reader.protocols.homes[function.name]}.__init__", self.arguments(node))
+                self.use(node, f"{self.reader.protocols.homes[function.name]}.__init__", self.arguments(node), True)
                 return Type("object", function.name)
             case "plain class":
-                self.use(node, f"{function.name}.__init__", self.arguments(node))
+                self.use(node, f"{function.name}.__init__", self.arguments(node), True)
                 return OTHER
             case "method" | "unbound method":
-                self.use(node, function.name, self.arguments(node, function.kind == "unbound method"))
+                self.use(node, function.name, self.arguments(node), function.kind == "method")
                 return function.items[0]
             case "module or function":
                 self.use(node, function.name, self.arguments(node))
@@ -598,7 +602,7 @@ class _Walker:
                 self.reader.found.untyped.append(f"{self.where(node)}: {name} of an object of theirs; name the member")
                 return UNKNOWN
             case ("len", [of]) if of.kind == "object":
-                self.use(node, f"{self.reader.protocols.homes[of.name]}.__len__", Call(0, ()))
+                self.use(node, f"{self.reader.protocols.homes[of.name]}.__len__", Call(0, ()), True)
                 return OTHER
             case ("list" | "tuple" | "sorted" | "reversed" | "iter", [of, *_]):
                 return Type("sequence", "", (self.item(of, node),))
@@ -624,13 +628,13 @@ class _Walker:
                 self.reader.found.untyped.append(f"{self.where(node)}: cannot tell what {ast.unparse(node)} names")
                 return []
 
-    def arguments(self, node: ast.Call, with_self: bool = False) -> Call:
+    def arguments(self, node: ast.Call) -> Call:
         keywords: list[str] = []
         for keyword in node.keywords:
             keywords += [keyword.arg] if keyword.arg is not None else self.spread(keyword.value)
         if any(isinstance(argument, ast.Starred) for argument in node.args):
             self.reader.found.untyped.append(f"{self.where(node)}: arguments of theirs are to be written one by one")
-        return Call(len(node.args) - with_self, tuple(keywords))
+        return Call(len(node.args), tuple(keywords))
 
     def spread(self, node: ast.expr) -> list[str]:
         """Keywords in a dictionary that is spread out in a call."""
@@ -645,11 +649,11 @@ class _Walker:
                 self.reader.found.untyped.append(f"{self.where(node)}: cannot tell the keywords in {ast.unparse(node)}")
                 return []
 
-    def use(self, node: ast.AST, name: str, call: Call | None = None) -> None:
+    def use(self, node: ast.AST, name: str, call: Call | None = None, bound: bool = False) -> None:
         first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
         only = _ONLY.search("\n".join(self.module.lines[first - 1 : last]))
         dialects = DIALECTS if only is None else tuple(re.findall(r"\w+", only.group(1)))
-        self.reader.found.uses.append(Use(self.where(node), name, dialects, call))
+        self.reader.found.uses.append(Use(self.where(node), name, dialects, call, bound))
 
     def where(self, node: ast.AST) -> str:
         return f"{self.module.name}, line {getattr(node, 'lineno', 0)}"
