@@ -103,6 +103,8 @@ def plan_of(name: str, config: Config, training: int, validation: int) -> Benchm
     evaluate = config.evaluate
     if config.data.tasks is None or evaluate.cameras is None or evaluate.image_size is None:
         raise ConfigError(f"the benchmark {name} needs data.tasks, evaluate.cameras and evaluate.image_size; set all")
+    if evaluate.renderer is None:
+        raise ConfigError(f"the benchmark {name} needs evaluate.renderer, who makes its pictures; set it")
     conditions = Conditions(
         env=evaluate.env,
         renderer=evaluate.renderer,

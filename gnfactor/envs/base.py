@@ -86,7 +86,9 @@ class LiveScene:
     instruction: str
 
 
-Scene = SeededScene | StoredScene | LiveScene
+TaskScene = SeededScene | StoredScene
+"""A scene of a task, which can be made again."""
+Scene = TaskScene | LiveScene
 
 
 @dataclass(frozen=True)

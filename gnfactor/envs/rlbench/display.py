@@ -9,7 +9,7 @@ import subprocess
 from gnfactor.errors import SimulatorError
 
 _VIRTUAL = """\
-Xvfb -displayfd 3 -screen 0 1280x1024x24 -nolisten tcp 3>&1 >/dev/null 2>&1 &
+Xvfb -displayfd 3 -screen 0 1280x1024x24 +extension GLX -nolisten tcp 3>&1 >/dev/null 2>&1 &
 exec >/dev/null
 cat
 kill $!"""
