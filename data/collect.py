@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -68,7 +68,7 @@ class CollectConfig:
     """Per task; not read with a benchmark."""
     seed: int
     """See `episodes`."""
-    filming: Filming = Filming()
+    filming: Filming = field(default_factory=Filming)
     workers: int = 1
     benchmark: str | None = None
     """Collect exactly the training and validation scenes of this benchmark, each tried once."""

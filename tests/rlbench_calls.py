@@ -559,8 +559,7 @@ class _Walker:
     def call(self, node: ast.Call) -> Type:
         function = self.infer(node.func)
         arguments = [self.infer(argument) for argument in node.args]
-        for keyword in node.keywords:
-            arguments.append(self.infer(keyword.value))
+        arguments += [self.infer(keyword.value) for keyword in node.keywords]
         match function.kind:
             case "class":
                 self.use(node, f"{self.reader.protocols.homes[function.name]}.__init__", self.arguments(node), True)

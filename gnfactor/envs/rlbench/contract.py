@@ -49,8 +49,7 @@ def read_contract(path: Path = _TABLE) -> Contract:
     """The table that comes with this program."""
     table = json.loads(path.read_text(encoding="utf-8"))
     names = cast("dict[str, str | dict[str, str]]", table["names"])
-    forms = {name: dict.fromkeys(DIALECTS, form) if isinstance(form, str) else form for name, form in names.items()}
-    return Contract(table["commits"], forms)
+    return Contract(table["commits"], {name: _by_dialect(form) for name, form in names.items()})
 
 
 def read_checkouts(roots: Sequence[Path], names: Iterable[str]) -> dict[str, str]:
@@ -88,6 +87,11 @@ def differences(contract: Contract, found: Mapping[str, str], dialect: str) -> l
         for name in contract.forms
         if found.get(name) != expected.get(name)
     ]
+
+
+def _by_dialect(form: str | dict[str, str]) -> dict[str, str]:
+    """Of an entry of the table, in which one form stands for all dialects."""
+    return dict.fromkeys(DIALECTS, form) if isinstance(form, str) else form
 
 
 def _agreeing(expected: Mapping[str, str], found: Mapping[str, str], names: Iterable[str]) -> int:
@@ -197,7 +201,7 @@ def _signature(node: ast.FunctionDef) -> str:
 class _WithoutTypes(ast.NodeTransformer):
     """Parameters without their annotations."""
 
-    def visit_arg(self, node: ast.arg) -> ast.arg:  # noqa: N802
+    def visit_arg(self, node: ast.arg) -> ast.arg:
         return ast.arg(node.arg)
 
 

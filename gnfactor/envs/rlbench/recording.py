@@ -47,8 +47,8 @@ class Film:
 
     look_around: LookAround | None = None
     """Gives the present views of a rig."""
-    wanted: Wanted = lambda *_: True
-    """At which frames they are taken; after the last one they are in any case."""
+    wanted: Wanted | None = None
+    """At which frames they are taken, None: at all; after the last one they are in any case."""
     with_flags: bool = False
     """Whether this RLBench notes at each frame if collisions are ignored."""
     instructions: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class Film:
         if number < 0:
             return
         arm = arm_from(observation)
-        if self.wanted(number, arm, self._before):
+        if self.wanted is None or self.wanted(number, arm, self._before):
             self._seen.append((observation, look_around()))
         self._before = arm
 
