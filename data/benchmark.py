@@ -28,6 +28,7 @@ from rich.table import Table
 from data.command import Parser, run
 from data.durable import write_file
 from gnfactor.config import Config, load
+from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import (
     ROLES,
@@ -40,7 +41,6 @@ from gnfactor.envs.benchmark import (
     read_manifest,
 )
 from gnfactor.envs.draw import draw_seed, draw_variation
-from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import WORLD_VERSION, TabletopEnv
 from gnfactor.errors import ConfigError, DataError, SceneError

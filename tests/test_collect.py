@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 from data.collect import CollectConfig, attempt_scene, collect_episode, jobs_of, main
 from data.expert_report import Journal, Outcome, summarise
 from data.store import Store
-from gnfactor.demonstration import Demonstration
+from gnfactor.demonstration import Demonstration, ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
-from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.rig import RigConfig, parse_rig
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import DataError, SceneError

@@ -94,7 +94,7 @@ class ObservationConfig(Protocol):
 class Observation(Protocol):
     """`rlbench.backend.observation.Observation`: one moment.
 
-    Pictures and whatever else was not asked for are None. `ignore_collisions` exists in the two forks alone.
+    Pictures and whatever else was not asked for are None.
     """
 
     left_shoulder_rgb: NDArray[np.uint8] | None
@@ -112,8 +112,14 @@ class Observation(Protocol):
     gripper_open: float
     gripper_pose: Floats
     gripper_joint_positions: Floats
-    ignore_collisions: Floats
     misc: Mapping[str, Any]
+
+
+@runtime_checkable
+class FlaggedObservation(Observation, Protocol):
+    """`rlbench.backend.observation.Observation` of the two forks."""
+
+    ignore_collisions: Floats
 
 
 @runtime_checkable
@@ -220,11 +226,7 @@ class Scene(Protocol):
 class TaskEnvironment(Protocol):
     """`rlbench.task_environment.TaskEnvironment`: one task in the simulator."""
 
-    def get_name(self) -> str: ...
-
     def set_variation(self, v: int) -> None: ...
-
-    def variation_count(self) -> int: ...
 
     def reset(self, demo: Demo | None = None) -> tuple[list[str], Observation]:
         """Make a scene with NumPy's global generator; returns ways to say the goal, and what is seen first.
@@ -232,8 +234,6 @@ class TaskEnvironment(Protocol):
         `demo` exists in upstream alone, and says how often its recorder placed the objects.
         """
         ...
-
-    def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]: ...
 
     def step(self, action: Floats) -> tuple[Observation, float, bool]:
         """Carry out one action; returns what is seen then, a reward, and whether the episode is over."""
