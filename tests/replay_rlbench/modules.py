@@ -24,6 +24,8 @@ IMPORTERS = tuple(f"gnfactor.envs.rlbench.{name}" for name in ("api", "planning"
 def install(dialect: str, root: Path, trouble: Trouble | None = None) -> World:
     """Put the replay of the recordings below `root` into this process, and an environment around it."""
     world = World(root, trouble or Trouble())
+    if dialect != "upstream":
+        world.fork_fields = {"ignore_collisions": None}
     uninstall()
     for name, content in classes(dialect, world).items():
         module = ModuleType(name)
