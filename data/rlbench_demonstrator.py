@@ -79,7 +79,9 @@ def demonstration_of(recording: Recording, scene: SeededScene, filming: Filming)
         instructions=recording.instructions,
         renderer=MADE_WITH["renderer"],
         observations=tuple(
-            observation_from(recording.frames[frame], filming.cameras, bisect_right(keyframes, frame), frame * FRAME_S)
+            observation_from(
+                recording.frames[frame], filming.cameras, bisect_right(keyframes, frame), frame * FRAME_S
+            )
             for frame in kept
         ),
         ignore_collisions=tuple(flags[frame] for frame in kept),

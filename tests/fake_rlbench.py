@@ -262,7 +262,7 @@ class TaskEnvironment:
                 try:
                     demos.append(self._demo())
                     break
-                except Exception:
+                except Exception:  # noqa: BLE001, PERF203, S112 (as RLBench does)
                     continue
             else:
                 raise RuntimeError("Could not collect demos.")

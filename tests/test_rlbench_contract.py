@@ -85,7 +85,7 @@ def test_the_table_holds_nothing_that_is_not_used() -> None:
     assert unused <= {f"{home}.{member}" for home, member, _ in members()}
 
 
-FITTING = """
+FITTING = '''
 from collections.abc import Sequence
 from gnfactor.envs.rlbench import protocols
 
@@ -115,7 +115,7 @@ def make():
         return ObservationConfig(**cameras, gripper_open=True)
     except InvalidActionError:
         return None
-"""
+'''
 
 
 def test_code_that_fits_is_let_pass() -> None:
@@ -244,7 +244,9 @@ def as_form(function: dict[str, Any] | None) -> str | None:
     decorators = function.get("decorators", ())
     if "property" in decorators:
         return ATTRIBUTE
-    parameters = [one["name"] + (f"={one['default']}" if "default" in one else "") for one in function["parameters"]]
+    parameters = [
+        one["name"] + (f"={one['default']}" if "default" in one else "") for one in function["parameters"]
+    ]
     return f"{'static' if 'staticmethod' in decorators else ''}({', '.join(parameters)})"
 
 
@@ -370,7 +372,10 @@ def test_types_bases_properties_and_static_methods_are_read_from_sources(tmp_pat
         "    def make(*args: int, **kwargs: int) -> 'Base': ...\n"
     )
     (package / "child.py").write_text(
-        "from rlbench.base import Base\nclass Child(Base):\n    def go(self): ...\ndef function(a, b=(1, 2)): ...\n"
+        "from rlbench.base import Base\n"
+        "class Child(Base):\n"
+        "    def go(self): ...\n"
+        "def function(a, b=(1, 2)): ...\n"
     )
     members = ("__init__", "size", "width", "make", "COLOUR", "go")
     names = ["Child", *(f"Child.{member}" for member in members), "function"]

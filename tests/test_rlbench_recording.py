@@ -153,9 +153,7 @@ def test_the_same_scene_is_drawn_from_the_same_seed_alone(simulator: Simulator) 
 
 def test_one_simulator_serves_all_tasks_and_ends_once(one: Simulator) -> None:
     demonstrator = RLBenchDemonstrator(SMALL)
-    made = [
-        demonstrator.demonstrate(SeededScene(task, 1, 3)) for task in ("push_buttons", "open_drawer", "open_drawer")
-    ]
+    made = [demonstrator.demonstrate(SeededScene(task, 1, 3)) for task in ("push_buttons", "open_drawer", "open_drawer")]
     assert [getattr(each, "task", None) for each in made] == ["push_buttons", "open_drawer", "open_drawer"]
     assert one.launches == 1
     assert [sensor.renderable for sensor in one.sensors] == [False]
@@ -178,7 +176,9 @@ def test_an_error_of_the_rig_is_told_and_not_taken_for_a_failed_motion(
         RLBenchDemonstrator(SMALL).demonstrate(SCENE)
 
 
-def test_an_rlbench_that_shows_tasks_something_else_is_refused(one: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_rlbench_that_shows_tasks_something_else_is_refused(
+    one: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     demo = fake_rlbench.Demo
     monkeypatch.setattr(demo, "__getitem__", lambda self, i: type(self._observations[i])(**vars(self._observations[i])))
     with pytest.raises(SimulatorError, match=r"frames \[0, 5, 10, "):

@@ -197,7 +197,7 @@ def _signature(node: ast.FunctionDef) -> str:
 class _WithoutTypes(ast.NodeTransformer):
     """Parameters without their annotations."""
 
-    def visit_arg(self, node: ast.arg) -> ast.arg:
+    def visit_arg(self, node: ast.arg) -> ast.arg:  # noqa: N802
         return ast.arg(node.arg)
 
 
