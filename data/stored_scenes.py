@@ -35,7 +35,7 @@ def read_scenes(root: Path, tasks: Sequence[str], episodes: int) -> list[StoredS
     recordings = find_recordings(root, tasks).recordings
     chosen: list[Recording] = []
     for task in tasks:
-        there = _taking_turns([recording for recording in recordings if recording.task == task])
+        there = taking_turns([recording for recording in recordings if recording.task == task])
         if len(there) < episodes:
             raise DataError(
                 f"{root} has {len(there)} recordings of {task}, and {episodes} are asked for; "
@@ -65,7 +65,7 @@ def read_scene(recording: Recording) -> StoredScene:
     )
 
 
-def _taking_turns(recordings: Sequence[Recording]) -> list[Recording]:
+def taking_turns(recordings: Sequence[Recording]) -> list[Recording]:
     """The first of each variation, the second of each, and so on."""
     by_variation: dict[int | None, list[Recording]] = {}
     for recording in recordings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +11,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.recordings import find_recordings
-from data.stored_scenes import read_scene
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.build import ENVIRONMENTS
 from gnfactor.envs.base import Env, LiveScene, SeededScene, StoredScene
 from gnfactor.envs.check import check_env
-from gnfactor.envs.rlbench.convert import action_from, metric_depth
+from gnfactor.envs.rlbench.convert import action_from
 from gnfactor.errors import ConfigError, SceneError, SimulatorError
-from gnfactor.geometry import pose_from, project, rotation_from_quaternion, unproject
+from gnfactor.geometry import pose_from, rotation_from_quaternion
 from gnfactor.rollout import rollout
-from gnfactor.scene import ARM, ArmState, View
+from gnfactor.scene import ARM, ArmState
 from tests.replay_rlbench.dialects import DIALECTS, NO_PATH, OUTSIDE
 from tests.replay_rlbench.expert import Expert, target
-from tests.replay_rlbench.modules import install, uninstall
-from tests.replay_rlbench.recorded import pictures, read_episodes
+from tests.replay_rlbench.modules import install, make, scenes, uninstall
+from tests.replay_rlbench.recorded import CAMERAS, pictures, read_episodes
 from tests.replay_rlbench.simulator import TASK, Trouble, World
 
-FIXED = ("front", "left_shoulder", "right_shoulder", "overhead")
 DRAWN = SeededScene(TASK, 1, 10**9)
 
 
@@ -44,14 +40,6 @@ def _cleared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(params=DIALECTS)
 def dialect(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-def make(cameras: tuple[str, ...] = ("front",), image_size: tuple[int, int] = (32, 32)) -> Env:
-    return ENVIRONMENTS["rlbench"].make(cameras, image_size, "opengl")
-
-
-def scenes(root: Path) -> list[StoredScene]:
-    return [read_scene(recording) for recording in find_recordings(root).recordings]
 
 
 def arm(env: Env) -> ArmState:
@@ -80,59 +68,10 @@ def test_the_dialect_is_told_by_signatures(real_episodes: Path, dialect: str) ->
 
 def test_it_keeps_the_promises_of_the_contract(real_episodes: Path, dialect: str) -> None:
     install(dialect, real_episodes)
-    verdicts = check_env(lambda: make((*FIXED, "wrist"), (128, 128)), DRAWN)
+    verdicts = check_env(lambda: make(CAMERAS, (128, 128)), DRAWN)
     assert [str(verdict) for verdict in verdicts if verdict.passed is False] == []
     unpromised = [verdict.name for verdict in verdicts if verdict.passed is None]
     assert unpromised == ["scenes repeat", "scenes repeat in another process"]
-
-
-def matrices(view: View) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(view.camera.intrinsics), torch.from_numpy(view.camera.world_from_camera)
-
-
-def world_points(view: View) -> torch.Tensor:
-    points = unproject(torch.from_numpy(view.depth_m).double(), *matrices(view))
-    return points[torch.from_numpy(view.depth_m > 0)]
-
-
-def gaps_m(view: View, other: View) -> np.ndarray:
-    """Of what `view` sees and `other` has in its picture: how far beyond the surface there; negative: before it."""
-    camera = other.camera
-    pixels, depth = project(world_points(view), *matrices(other))
-    column, row = pixels.round().long().numpy().T
-    inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height) & (depth.numpy() > 0)
-    surface = other.depth_m[row[inside], column[inside]]
-    return (depth.numpy()[inside] - surface)[surface > 0]
-
-
-def test_cameras_agree_on_where_things_are(real_episodes: Path) -> None:
-    install("peract_fork", real_episodes)
-    env = make(FIXED, (128, 128))
-    for scene in scenes(real_episodes):
-        views = env.reset(scene).observation.views
-        for first, second in permutations(FIXED, 2):
-            gaps = gaps_m(views[first], views[second])
-            seen = gaps[gaps < 0.02]
-            where = f"{scene.demonstration}: {first} in {second}"
-            assert np.median(np.abs(seen)) < 0.006, where
-            assert len(seen) > 0.25 * len(gaps), where
-            assert (gaps < -0.01).mean() < 0.06, where
-
-
-@pytest.mark.parametrize("image_size", [(64, 64), (128, 64), (32, 64)])
-def test_any_size_sees_the_same_points(real_episodes: Path, image_size: tuple[int, int]) -> None:
-    install("upstream", real_episodes)
-    scene = scenes(real_episodes)[0]
-    full = make(FIXED, (128, 128)).reset(scene).observation.views["front"]
-    small = make(FIXED, image_size).reset(scene).observation.views["front"]
-    assert (small.camera.width, small.camera.height) == image_size
-    distance = torch.cdist(world_points(small)[::7], world_points(full)).min(1).values
-    assert distance.max() < 1e-5
-
-
-def test_depth_is_metres_between_the_planes_and_nothing_beyond() -> None:
-    depth_m = metric_depth(np.array([[0.0, 0.5, 1.0]], np.float32), near_m=0.01, far_m=4.5)
-    np.testing.assert_allclose(depth_m, [[0.01, 2.255, 0.0]], rtol=1e-6)
 
 
 @given(

@@ -10,8 +10,10 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from data.recordings import find_recordings
+from data.stored_scenes import read_scene
 from gnfactor.build import ENVIRONMENTS
-from gnfactor.envs.base import Env
+from gnfactor.envs.base import Env, StoredScene
 from tests.replay_rlbench.dialects import classes
 from tests.replay_rlbench.simulator import Trouble, World
 
@@ -22,6 +24,8 @@ IMPORTERS = tuple(f"gnfactor.envs.rlbench.{name}" for name in ("api", "planning"
 def install(dialect: str, root: Path, trouble: Trouble | None = None) -> World:
     """Put the replay of the recordings below `root` into this process, and an environment around it."""
     world = World(root, trouble or Trouble())
+    if dialect != "upstream":
+        world.fork_fields = {"ignore_collisions": None}
     uninstall()
     for name, content in classes(dialect, world).items():
         module = ModuleType(name)
@@ -32,6 +36,16 @@ def install(dialect: str, root: Path, trouble: Trouble | None = None) -> World:
     os.environ["COPPELIASIM_ROOT"] = tempfile.gettempdir()
     os.environ["DISPLAY"] = ":replayed"
     return world
+
+
+def make(cameras: tuple[str, ...] = ("front",), image_size: tuple[int, int] = (32, 32)) -> Env:
+    """RLBench's environment, on the replay that is installed."""
+    return ENVIRONMENTS["rlbench"].make(cameras, image_size, "opengl")
+
+
+def scenes(root: Path) -> list[StoredScene]:
+    """Of the recorded episodes."""
+    return [read_scene(recording) for recording in find_recordings(root).recordings]
 
 
 def uninstall() -> None:

@@ -104,6 +104,8 @@ class World:
         self.draws = 0
         self.placements: list[int | None] = []
         self.gave_up = False
+        self.fork_fields: dict[str, Any] = {}
+        """What the observations of the dialect have besides upstream's."""
         self.episode: Episode = self.episodes[0]
         self._callback: Callable[[], None] | None = None
 
@@ -171,6 +173,6 @@ class World:
             gripper_open=float(self.open),
             gripper_pose=self.pose.copy(),
             gripper_joint_positions=np.full(2, 0.04 if self.open else 0.0),
-            ignore_collisions=None,
+            **self.fork_fields,
             misc=misc,
         )

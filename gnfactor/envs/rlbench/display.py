@@ -12,7 +12,8 @@ _VIRTUAL = """\
 Xvfb -displayfd 3 -screen 0 1280x1024x24 +extension GLX -nolisten tcp 3>&1 >/dev/null 2>&1 &
 exec >/dev/null
 cat
-kill $!"""
+kill $!
+wait"""
 """Tells the display's number, and serves until its input is closed, as it is when the process that asked for it is
 gone, however that ended."""
 
