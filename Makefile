@@ -1,6 +1,7 @@
 # make demo  : set up, collect demonstrations, train a policy, evaluate it, leave runs/demo
 # make field : set up, collect scenes seen from all around, train the neural feature field alone, leave runs/field_only
 # make test  : set up and run every test
+# make rlbench-contract : hold what we call of RLBench and PyRep against their signatures, without either
 # make env   : only set up (.venv)          make check : linters and type checker
 # make doctor: what works on this machine, and how to mend what does not; CONFIG="configs/gnfactor.yaml ..." for what
 #              that configuration needs
@@ -10,7 +11,7 @@ RUN := $(VENV)/bin/python
 RLBENCH_DIR ?= ../shared/rlbench
 DEMO_TASKS := open_drawer,push_buttons,slide_block_to_color_target
 
-.PHONY: env test check doctor demo field rlbench-check clean
+.PHONY: env test check doctor demo field rlbench-check rlbench-contract clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -55,6 +56,10 @@ rlbench-check: env
 	$(RUN) -m data.convert "$(RLBENCH_DIR)" data/stores/rlbench_check
 	$(RUN) train.py configs/quickstart.yaml configs/rlbench_check.yaml resume=true
 	$(RUN) -m data.holdout runs/rlbench_check
+
+# Our calls against the signatures of three RLBenches; where one is installed, the signatures against it.
+rlbench-contract: env
+	$(RUN) -m pytest -q tests/test_rlbench_contract.py
 
 clean:
 	rm -rf $(VENV) runs data/stores .pytest_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gnfactor.errors import ConfigError, GNFactorError
 
 if TYPE_CHECKING:
+    from gnfactor.envs.base import StoredScene
     from gnfactor.evaluation.evaluate import EvaluateConfig
 
 USAGE = """\
@@ -25,10 +26,12 @@ or one of its checkpoints/step=... folders. Everything else comes from the check
   python eval.py runs/demo controls=[empty_scene,other_instruction] run_dir=runs/demo-controls
   python eval.py runs/ten benchmark=tabletop10
   python eval.py runs/demo perturb=[distractors,lighting] run_dir=runs/demo-perturbed
+  python eval.py runs/rlbench env=rlbench demos=/data/rlbench/test episodes=25
 
 Keys, with evaluate. before them or without:
   benchmark=NAME        exactly the scenes of a benchmark, under its protocol, which sets most other keys
-  env=tabletop          the world
+  env=tabletop          the world: tabletop, or rlbench where CoppeliaSim is installed (docs/rlbench.md)
+  demos=FOLDER          with env=rlbench: the scenes in which RLBench's demonstrations in FOLDER were recorded
   tasks=[a,b]           else the tasks that it was trained on
   episodes=25           per task
   max_steps=25          actions after which an episode has failed
@@ -42,7 +45,8 @@ Keys, with evaluate. before them or without:
                         field_of_view_stale, paraphrase
   videos=false          film one success and one failure of each task
   explain=true          draw what the policy makes of the first scene of each task: values of voxels, Grad-CAM
-  renderer=ray          ray or gl; the one that made the training data
+  renderer=null         the one that made the training data: ray or gl (tabletop), opengl or opengl3 (rlbench);
+                        else the first of them
   device=auto           of the policy: auto, cpu, cuda
 and run_dir=PATH        where the report goes; else evaluations/... in the checkpoint's run
 
@@ -81,16 +85,44 @@ def _evaluate(args: Sequence[str]) -> None:
 
     checkpoint = select_checkpoint(Path(paths[0]))
     trained_on = read_info(checkpoint).trained_on
-    evaluation = with_trained_tasks(override(read_config(checkpoint), overrides), trained_on)
+    trained = read_config(checkpoint)
+    if not any(text.startswith("evaluate.renderer=") for text in overrides):
+        overrides += _usual_renderer(trained.evaluate, override(trained, overrides).evaluate)
+    evaluation = with_trained_tasks(override(trained, overrides), trained_on)
     _refuse_another_protocol(evaluation, overrides)
-    renderer = f"mujoco-{evaluation.renderer}"
-    if trained_on is not None and evaluation.env == "tabletop" and trained_on.renderer != renderer:
+    if trained_on is not None:
+        _warn_of_other_pictures(evaluation, trained_on.renderer)
+    examine(Path(paths[0]), evaluation, run_dir, stored=_stored_scenes(evaluation))
+
+
+def _usual_renderer(trained: EvaluateConfig, evaluation: EvaluateConfig) -> list[str]:
+    """Another world than that of the checkpoint draws as it usually does, since it does not know the other's ways."""
+    return [] if evaluation.env == trained.env else ["evaluate.renderer=null"]
+
+
+def _warn_of_other_pictures(evaluation: EvaluateConfig, learned_from: str) -> None:
+    """Say it if the policy will see pictures that look unlike those that it was trained on."""
+    from gnfactor.build import environment  # noqa: PLC0415
+
+    world = environment(evaluation.env)
+    pictures = world.pictures(evaluation.renderer or world.renderers[0])
+    if pictures != learned_from:
         print(
-            f"warning: the policy learned from pictures by '{trained_on.renderer}' and will now see pictures by "
-            f"'{renderer}', which look different; expect fewer successes",
+            f"warning: the policy learned from pictures by '{learned_from}' and will now see pictures by "
+            f"'{pictures}', which look different; expect fewer successes",
             file=sys.stderr,
         )
-    examine(Path(paths[0]), evaluation, run_dir)
+
+
+def _stored_scenes(evaluation: EvaluateConfig) -> list[StoredScene] | None:
+    """The scenes of the recordings that are named for the evaluation, if any are."""
+    if evaluation.demos is None:
+        return None
+    from data.stored_scenes import read_scenes  # noqa: PLC0415
+
+    if not evaluation.tasks:
+        raise ConfigError("evaluate.tasks is not set; name the tasks whose recordings evaluate.demos has: tasks=[...]")
+    return read_scenes(Path(evaluation.demos), evaluation.tasks, evaluation.episodes)
 
 
 def _refuse_another_protocol(evaluation: EvaluateConfig, overrides: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from data.command import Parser, run
 from gnfactor.config import Config, load
+from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import (
     ROLES,
@@ -39,7 +40,6 @@ from gnfactor.envs.benchmark import (
     read_manifest,
 )
 from gnfactor.envs.draw import draw_seed, draw_variation
-from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import WORLD_VERSION, TabletopEnv
 from gnfactor.errors import ConfigError, DataError, SceneError
@@ -106,6 +106,8 @@ def plan_of(name: str, config: Config, training: int, validation: int) -> Benchm
     evaluate = config.evaluate
     if config.data.tasks is None or evaluate.cameras is None or evaluate.image_size is None:
         raise ConfigError(f"the benchmark {name} needs data.tasks, evaluate.cameras and evaluate.image_size; set all")
+    if evaluate.renderer is None:
+        raise ConfigError(f"the benchmark {name} needs evaluate.renderer, who makes its pictures; set it")
     if evaluate.env != _WORLD:
         raise ConfigError(f"evaluate.env is '{evaluate.env}'; only scenes of '{_WORLD}' can be listed: set that")
     TabletopEnv(evaluate.cameras, evaluate.image_size, evaluate.renderer).close()  # says what is wrong with them

@@ -1,12 +1,14 @@
-"""Let the built-in world's expert demonstrate tasks and keep the demonstrations.
+"""Let a world's expert demonstrate tasks and keep the demonstrations.
 
     python -m data.collect OUT --tasks open_drawer,push_buttons --episodes 100 --seed 0 --workers 2
     python -m data.collect OUT --benchmark tabletop10 --workers 2
     python -m data.collect OUT --tasks open_drawer --episodes 100 --seed 7 --report-only --report FILE
+    python -m data.collect OUT --env rlbench --tasks open_drawer --episodes 20 --rig arc:21 --frames all
 
 The first collects so many demonstrations of each task; scenes at which the expert fails are replaced by others. The
 second collects the training and validation scenes of a benchmark, and no others. The third only measures the expert:
-every scene is tried once, without cameras, and nothing is kept but the outcomes.
+every scene is tried once, without cameras, and nothing is kept but the outcomes. The fourth does as the first, in
+RLBench instead of the built-in world.
 
 The scenes follow from (task, --seed, number of the episode) alone, so that the same command run again goes on where a
 killed one stopped, and several machines can fill one store with different seeds.
@@ -26,8 +28,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import cast
 
@@ -36,15 +39,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data.command import Parser, run
-from data.episode import WORLD_VERSION_KEY, read_info
+from data.demonstrators import WORLDS, Demonstrator, Filming, world
+from data.episode import read_info
 from data.expert_report import Journal, Outcome, TaskReport, print_reports, summarise_tasks, write_reports
 from data.store import Store
+from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import Role, known_benchmarks, read_manifest
-from gnfactor.envs.tabletop.expert import ExpertFailure
-from gnfactor.envs.tabletop.rig import RIG_FORM, RigConfig, parse_rig, rig_text
+from gnfactor.envs.tabletop.rig import RIG_FORM, parse_rig
 from gnfactor.envs.tabletop.tasks import TASKS
-from gnfactor.envs.tabletop.world import WORLD_VERSION, Frames, TabletopEnv
+from gnfactor.envs.tabletop.world import WORLD_VERSION, Frames
 from gnfactor.errors import ConfigError, DataError, SceneError
 from gnfactor.scene import CAMERAS
 
@@ -64,47 +68,30 @@ class CollectConfig:
     """Per task; not read with a benchmark."""
     seed: int
     """See `episodes`."""
-    frames: Frames = "keyframes"
-    cameras: tuple[str, ...] = CAMERAS
-    image_size: int = 128
-    """Width and height, pixels."""
-    rig: RigConfig | None = None
-    """Further cameras, whose views are there to be learned from; their pictures have the same size."""
-    rig_every: int = 10
-    """With frames="all": the rig looks at every so many frames, besides the start and the keyframes."""
+    filming: Filming = field(default_factory=Filming)
     workers: int = 1
     benchmark: str | None = None
     """Collect exactly the training and validation scenes of this benchmark, each tried once."""
     report_only: bool = False
     """Keep no demonstration, only the outcomes; each scene is tried once. Of a benchmark: its evaluation scenes."""
+    env: str = "tabletop"
+    """A name in `WORLDS`."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.tasks if name not in TASKS]
-        if unknown or not self.tasks:
-            raise ConfigError(f"--tasks: there is no task {unknown}; known are {', '.join(TASKS)}")
+        world(self.env)
+        if not all(self.tasks) or not self.tasks:
+            raise ConfigError("--tasks: a name is empty; give names separated by commas")
         if len(set(self.tasks)) < len(self.tasks):
             raise ConfigError(f"--tasks: {', '.join(self.tasks)} names a task twice; name each once")
-        for name in ("episodes", "image_size", "rig_every", "workers"):
+        for name in ("episodes", "workers"):
             value = getattr(self, name)
             if value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')}: {value} is not a number above 0; give one")
+                raise ConfigError(f"--{name}: {value} is not a number above 0; give one")
 
     @property
     def made_with(self) -> dict[str, str]:
         """What the demonstrations of one store have to have in common."""
-        return {
-            "cameras": ",".join(self.cameras),
-            "pictures": f"{self.image_size}x{self.image_size}",
-            "renderer": "mujoco-ray",
-            "frames": self.frames,
-            "rig": self._rig_text,
-            WORLD_VERSION_KEY: str(WORLD_VERSION),
-        }
-
-    @property
-    def _rig_text(self) -> str:
-        thinned = self.rig is not None and self.frames == "all"
-        return rig_text(self.rig) + (f" every {self.rig_every} frames" if thinned else "")
+        return {**self.filming.made_with, **world(self.env).made_with()}
 
 
 @dataclass(frozen=True)
@@ -116,11 +103,11 @@ class Job:
     """Of one task; given to the expert one after the other until it succeeds."""
 
 
-def attempt_scene(task: str, seed: int, index: int, attempt: int) -> SeededScene:
-    """The scene of one attempt at one episode: variation and seed are drawn uniformly, by hashing."""
+def attempt_scene(task: str, variations: int, seed: int, index: int, attempt: int) -> SeededScene:
+    """The scene of one attempt at one episode: one of so many variations, and a seed, drawn uniformly by hashing."""
     digest = hashlib.sha256(f"collect/{task}/{seed}/{index}/{attempt}".encode()).digest()
     drawn = np.random.default_rng(np.frombuffer(digest, dtype="<u4").tolist())
-    variation = int(drawn.integers(TASKS[task].variation_count))
+    variation = int(drawn.integers(variations))
     return SeededScene(task, variation, int(drawn.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
 
 
@@ -128,8 +115,9 @@ def jobs_of(config: CollectConfig) -> list[Job]:
     """What there is to do, in the order in which it is done.
 
     Raises:
-        GNFactorError: the benchmark's scenes cannot be made here.
+        GNFactorError: the benchmark's scenes cannot be made here, or there is no such task.
     """
+    counts = world(config.env).variation_counts(config.tasks)
     if config.benchmark is not None:
         manifest = read_manifest(config.benchmark)
         manifest.refuse_another_world(WORLD_VERSION)
@@ -138,26 +126,26 @@ def jobs_of(config: CollectConfig) -> list[Job]:
         return [Job(config, (scene,)) for scene in scenes]
     attempts = range(1 if config.report_only else _MAX_ATTEMPTS)
     return [
-        Job(config, tuple(attempt_scene(task, config.seed, index, attempt) for attempt in attempts))
+        Job(config, tuple(attempt_scene(task, counts[task], config.seed, index, attempt) for attempt in attempts))
         for index in range(config.episodes)
         for task in config.tasks
     ]
 
 
-def collect_episode(job: Job, env: TabletopEnv, store: Store | None) -> Outcome:
+def collect_episode(job: Job, demonstrator: Demonstrator, store: Store | None) -> Outcome:
     """Try scene after scene until the expert succeeds, and keep that demonstration if there is a store."""
     began, failures, rejected = time.perf_counter(), list[str](), 0
     task = job.scenes[0].task
     for scene in job.scenes:
         if store is not None and scene.name in store:
-            keyframes = len(read_info(store.path / scene.name, scene.name).keyframes)
+            keyframes = len(read_info(store.folder / scene.name, scene.name).keyframes)
             return Outcome(task, True, True, keyframes, rejected, time.perf_counter() - began, tuple(failures))
         try:
-            result = env.record(scene, job.config.frames, rig=job.config.rig, rig_every=job.config.rig_every)
+            result = demonstrator.demonstrate(scene)
         except SceneError as error:  # no layout fits this seed
             failures.append(str(error))
             continue
-        rejected += env.rejected_placements
+        rejected += demonstrator.rejected_placements
         if not isinstance(result, ExpertFailure):
             if store is not None:
                 store.write(result, scene.name, job.config.made_with)
@@ -210,13 +198,13 @@ def _shown(jobs: Sequence[Job], config: CollectConfig, console: Console) -> Iter
 
 
 def _outcomes(jobs: Sequence[Job], config: CollectConfig) -> Iterator[tuple[Job, Outcome]]:
-    if config.workers == 1:
-        env, store = _make_env(config), _make_store(config)
+    if config.workers == 1 and not world(config.env).alone:
+        demonstrator, store = _make_demonstrator(config), _make_store(config)
         try:
             for job in jobs:
-                yield job, collect_episode(job, env, store)
+                yield job, collect_episode(job, demonstrator, store)
         finally:
-            env.close()
+            demonstrator.close()
         return
     # One thread for each worker: the small matrices here gain nothing from more, and workers would fight for cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -236,9 +224,8 @@ def _outcomes(jobs: Sequence[Job], config: CollectConfig) -> Iterator[tuple[Job,
         pool.shutdown(cancel_futures=True)
 
 
-def _make_env(config: CollectConfig) -> TabletopEnv:
-    """The world; without cameras where nothing is kept, since pictures take most of the time."""
-    return TabletopEnv(() if config.report_only else config.cameras, (config.image_size, config.image_size))
+def _make_demonstrator(config: CollectConfig) -> Demonstrator:
+    return world(config.env).make(config.filming)
 
 
 def _make_store(config: CollectConfig) -> Store | None:
@@ -249,7 +236,7 @@ def _make_store(config: CollectConfig) -> Store | None:
 class _Worker:
     """What a worker process keeps between jobs."""
 
-    env: TabletopEnv
+    demonstrator: Demonstrator
     store: Store | None
 
 
@@ -259,7 +246,8 @@ _worker: list[_Worker] = []
 def _start_worker(config: CollectConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool after the episodes in work
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker.append(_Worker(_make_env(config), _make_store(config)))
+    _worker.append(_Worker(_make_demonstrator(config), _make_store(config)))
+    Finalize(None, _worker[0].demonstrator.close, exitpriority=1)
 
 
 def _end_with_parent() -> None:
@@ -271,19 +259,23 @@ def _end_with_parent() -> None:
 
 
 def _work(job: Job) -> Outcome:
-    return collect_episode(job, _worker[0].env, _worker[0].store)
+    return collect_episode(job, _worker[0].demonstrator, _worker[0].store)
 
 
 def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]:
     parser = Parser(prog="python -m data.collect", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path, help="folder of the store (of outcomes: --report-only); continued if there")
-    parser.add_argument("--tasks", help=f"separated by commas; all if it is not given: {', '.join(TASKS)}")
+    parser.add_argument(
+        "--tasks",
+        help=f"separated by commas; in RLBench any; in the built-in world, all if it is not given: {', '.join(TASKS)}",
+    )
     parser.add_argument("--episodes", type=int, help="demonstrations for each task")
     parser.add_argument("--seed", type=int, help="other seeds give other scenes; 0 if it is not given")
     parser.add_argument("--benchmark", help=f"collect the demonstrations of {', '.join(known_benchmarks())}, no others")
     parser.add_argument(
         "--report-only", action="store_true", help="measure the expert, each scene once; of a benchmark: evaluation"
     )
+    parser.add_argument("--env", choices=tuple(WORLDS), default="tabletop", help="the world to collect in")
     parser.add_argument("--workers", type=int, default=1, help="processes that collect at the same time")
     parser.add_argument("--frames", choices=("keyframes", "all"), default="keyframes", help="all: also 20 Hz between")
     parser.add_argument("--cameras", default=",".join(CAMERAS), help="names, separated by commas")
@@ -304,16 +296,26 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
         tasks=tuple(name.strip() for name in str(given.tasks).split(",")) if given.tasks is not None else tasks,
         episodes=cast("int", 1 if given.episodes is None else given.episodes),
         seed=cast("int", given.seed or 0),
+        filming=_filming(given),
+        workers=cast("int", given.workers),
+        benchmark=benchmark,
+        report_only=cast("bool", given.report_only),
+        env=cast("str", given.env),
+    )
+    return config, cast("Path | None", given.report)
+
+
+def _filming(given: argparse.Namespace) -> Filming:
+    """How it is filmed; without cameras where nothing is kept, since pictures take most of the time."""
+    if given.report_only:
+        return Filming(cameras=())
+    return Filming(
         frames=cast("Frames", given.frames),
         cameras=tuple(str(given.cameras).split(",")),
         image_size=cast("int", given.image_size),
         rig=parse_rig(str(given.rig)),
         rig_every=cast("int", given.rig_every),
-        workers=cast("int", given.workers),
-        benchmark=benchmark,
-        report_only=cast("bool", given.report_only),
     )
-    return config, cast("Path | None", given.report)
 
 
 def _refuse_mixtures(parser: Parser, given: argparse.Namespace) -> None:
@@ -322,6 +324,10 @@ def _refuse_mixtures(parser: Parser, given: argparse.Namespace) -> None:
         raise ConfigError("--episodes is needed, or --benchmark; see `python -m data.collect --help`")
     if given.benchmark is not None and (given.episodes is not None or given.seed is not None):
         raise ConfigError(f"the scenes of '{given.benchmark}' are fixed; leave out --episodes and --seed")
+    if given.env != "tabletop" and given.tasks is None:
+        raise ConfigError(f"--tasks: name tasks of {given.env}, separated by commas")
+    if given.env != "tabletop" and (given.benchmark is not None or given.report_only):
+        raise ConfigError("--benchmark and --report-only are of the built-in world; leave out --env")
     pictures = ("frames", "cameras", "image_size", "rig", "rig_every")
     unused = [name for name in pictures if getattr(given, name) != parser.get_default(name)]
     if given.report_only and unused:
@@ -335,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config, report_file = _parse(arguments)
         if report_file is not None and not report_file.absolute().parent.is_dir():
             raise ConfigError(f"--report: there is no folder {report_file.absolute().parent}; make it, or name another")
-        _make_env(config).close()  # says at once which camera is wrong
+        world(config.env).check(config.filming)  # says at once which camera is wrong
         jobs = jobs_of(config)
         reports = (measure if config.report_only else collect)(config, jobs, console)
         print_reports(reports, "the expert, each scene once" if config.report_only else "demonstrations", console)

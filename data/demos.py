@@ -1,7 +1,6 @@
 """RLBench's recorded demonstrations as `Demonstration`s.
 
-The one place that knows RLBench's cameras: they look along z with x to the left and y up, and have negative focal
-lengths. They leave here in OpenCV's convention, which gives the same pixels.
+Cameras leave here in OpenCV's convention; `gnfactor.envs.rlbench.convert` knows how RLBench's differ.
 """
 
 from __future__ import annotations
@@ -23,12 +22,11 @@ from data.pickles import RecordedDemo, RecordedFrame, load_pickle
 from data.pictures import check_pictures, has_pictures, read_colour, read_depth_m, read_labels
 from data.recordings import Recording, instructions_of, variation_of
 from gnfactor.demonstration import Demonstration
+from gnfactor.envs.rlbench.convert import FRAME_S, opencv_camera
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.geometry import pose_from, rotation_from_quaternion
 from gnfactor.scene import ARM, CAMERAS, ArmState, Camera, Observation, View
 
-FRAME_S = 0.05
-"""RLBench simulates, and records, 20 frames per second."""
 RENDERER = "rlbench"
 
 _LOW_DIM = "low_dim_obs.pkl"
@@ -111,35 +109,6 @@ def read_recording(recording: Recording, options: ReadOptions) -> Demonstration:
         keyframes=tuple(kept.index(frame) for frame in keyframes),
         frame_numbers=() if len(kept) == len(moments) else kept,
     )
-
-
-def opencv_camera(
-    intrinsics: NDArray[np.float64], world_from_camera: NDArray[np.float64], width: int, height: int, what: str
-) -> Camera:
-    """A camera of RLBench in OpenCV's convention.
-
-    Args:
-        intrinsics: (3, 3), RLBench's, of which focal lengths are negative where an axis is turned.
-        world_from_camera: (4, 4), RLBench's.
-        width: of its pictures, as is height.
-        height: see there.
-        what: to begin messages with.
-
-    Raises:
-        DataError: it cannot have made pictures of this size, or its pose is none.
-    """
-    if np.abs(2 * intrinsics[:2, 2] - (width, height)).max() > 1:
-        raise DataError(
-            f"{what} was recorded with its centre at pixel {intrinsics[:2, 2].tolist()}, "
-            f"which does not fit pictures of {width}x{height}; the pictures were resized or exchanged"
-        )
-    flip = np.diag([*np.sign(intrinsics[[0, 1], [0, 1]]), 1.0])  # turning an axis and its focal length keeps pixels
-    rotation = world_from_camera[:3, :3] @ flip
-    if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
-        raise DataError(f"{what} has a pose that is not a rotation and a translation")
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, world_from_camera[:3, 3]
-    return Camera(intrinsics @ flip, pose, width, height)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,6 +49,19 @@ def published_keyframes(
     return tuple(keyframes)
 
 
+def may_be_published_keyframe(is_open: bool, was_open: bool, joint_velocities: Float[np.ndarray, "joints"]) -> bool:
+    """Whether a frame can turn out to be one of the `published_keyframes`, from what is known when it is seen.
+
+    Args:
+        is_open: the gripper at the frame.
+        was_open: the gripper at the frame before.
+        joint_velocities: at the frame, rad/s.
+
+    Only the last frame can be a keyframe without this.
+    """
+    return is_open != was_open or bool(np.abs(joint_velocities).max() <= STILL_RAD_S)
+
+
 def fixed_interval_keyframes(
     gripper_open: Bool[np.ndarray, "frames"], _joint_velocities: Float[np.ndarray, "frames joints"]
 ) -> tuple[int, ...]:

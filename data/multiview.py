@@ -26,9 +26,9 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from data.demos import opencv_camera
 from data.pictures import read_colour, read_depth_m
 from gnfactor.demonstration import Demonstration
+from gnfactor.envs.rlbench.convert import opencv_camera
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.geometry import inverse_pose, unproject
 from gnfactor.scene import TABLE_HEIGHT_M, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M, Camera, View

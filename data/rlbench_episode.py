@@ -13,8 +13,8 @@
 
 The pickles name RLBench's classes, and NumPy's functions as NumPy 1 called them, which NumPy 2 still understands; none
 of these has to be installed for writing. Cameras are turned into RLBench's convention, the inverse of
-`data.demos.opencv_camera`. What was not recorded (forces, a task's own state, the state of random generators) is None,
-as RLBench has it for what was not asked for.
+`gnfactor.envs.rlbench.convert.opencv_camera`. What was not recorded (forces, a task's own state, the state of random
+generators) is None, as RLBench has it for what was not asked for.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gnfactor.envs.base import Env, SeededScene
+from gnfactor.envs.base import Capabilities, Env, SeededScene
 from gnfactor.errors import ConfigError, MissingExtraError
+
+_DRAWS_SCENES = Capabilities(seeded=True, restores_stored_scenes=False, knows_success=True)
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,20 @@ class Environment:
     variation_counts: Callable[[], Mapping[str, int]]
     """Number of variations of each of its tasks."""
     renderers: tuple[str, ...]
-    film_camera: str
-    """From where people see best what happens."""
+    film_camera: str | None
+    """From where people see best what happens; None where it cannot be filmed."""
     version: Callable[[], int] | None = None
     """Raised whenever its scenes, their pictures or how they behave change; None where nobody counts."""
     digests: Callable[[Sequence[SeededScene]], list[str]] | None = None
     """What scenes consist of before anything moves, a digest each; None where the world cannot tell."""
     perturbations: Callable[[], Mapping[str, tuple[str, ...]]] = dict
     """By task: names of what can be changed about its scenes, see `gnfactor.envs.base.PERTURBATION_TITLES`."""
+    pictures: Callable[[str], str] = str
+    """By a renderer's name: what stored demonstrations say that made their pictures."""
+    pictures_empty_scenes: bool = True
+    """Whether it can show what its cameras would see without the task's objects."""
+    capabilities: Capabilities = _DRAWS_SCENES
+    """What its Envs declare."""
 
 
 @contextmanager
@@ -70,6 +78,31 @@ def _tabletop_perturbations() -> Mapping[str, tuple[str, ...]]:
     return {name: perturbations_of(task) for name, task in TASKS.items()}
 
 
+def _tabletop_pictures(renderer: str) -> str:
+    return f"mujoco-{renderer}"
+
+
+def _make_rlbench(cameras: Sequence[str], image_size: tuple[int, int], renderer: str) -> Env:
+    from gnfactor.envs.rlbench.installation import require_rlbench  # noqa: PLC0415
+
+    require_rlbench()
+    from gnfactor.envs.rlbench.env import RLBenchEnv  # noqa: PLC0415
+
+    return RLBenchEnv(tuple(cameras), image_size, renderer)
+
+
+def _rlbench_variations() -> Mapping[str, int]:
+    from gnfactor.envs.rlbench.installation import require_rlbench  # noqa: PLC0415
+    from gnfactor.envs.rlbench.tasks import VariationCounts  # noqa: PLC0415
+
+    require_rlbench()
+    return VariationCounts()
+
+
+def _rlbench_pictures(renderer: str) -> str:  # noqa: ARG001 (recordings do not say which)
+    return "rlbench"
+
+
 ENVIRONMENTS: dict[str, Environment] = {
     "tabletop": Environment(
         _make_tabletop,
@@ -79,6 +112,16 @@ ENVIRONMENTS: dict[str, Environment] = {
         version=_tabletop_version,
         digests=_tabletop_digests,
         perturbations=_tabletop_perturbations,
+        pictures=_tabletop_pictures,
+    ),
+    "rlbench": Environment(
+        _make_rlbench,
+        _rlbench_variations,
+        renderers=("opengl", "opengl3"),
+        film_camera=None,
+        pictures=_rlbench_pictures,
+        pictures_empty_scenes=False,
+        capabilities=Capabilities(seeded=False, restores_stored_scenes=True, knows_success=True),
     ),
 }
 

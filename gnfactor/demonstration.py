@@ -8,6 +8,13 @@ from dataclasses import dataclass, field, replace
 from gnfactor.scene import Observation, View
 
 
+@dataclass(frozen=True)
+class ExpertFailure:
+    """Why an episode of an expert is not a demonstration."""
+
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Demonstration:
     """One successful episode.

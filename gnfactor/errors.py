@@ -6,6 +6,7 @@ GNFactorError
 |- CheckpointError     a checkpoint that is damaged, foreign or does not fit the configuration
 |- ObservationError    an observation that cannot be used: wrong camera, wrong size, non-finite numbers
 |- SceneError          an environment that cannot make the scene asked for
+|- SimulatorError      a simulator that is not set up, or that failed
 `- MissingExtraError   an optional package that is not installed
 """
 
@@ -34,6 +35,10 @@ class ObservationError(GNFactorError):
 
 class SceneError(GNFactorError):
     """A scene that an environment cannot make."""
+
+
+class SimulatorError(GNFactorError):
+    """A simulator that is not set up on this machine, cannot be started, or failed in the middle of something."""
 
 
 class MissingExtraError(GNFactorError):

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,15 +19,14 @@ from hypothesis import strategies as st
 
 from data import collect as collect_module
 from data.collect import CollectConfig, attempt_scene, collect_episode, jobs_of, main
+from data.demonstrators import Filming
 from data.expert_report import Journal, Outcome, summarise
 from data.store import Store
-from gnfactor.demonstration import Demonstration
+from gnfactor.demonstration import Demonstration, ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import read_manifest
-from gnfactor.envs.tabletop.expert import ExpertFailure
-from gnfactor.envs.tabletop.rig import RigConfig, parse_rig
+from gnfactor.envs.tabletop.rig import parse_rig
 from gnfactor.envs.tabletop.tasks import TASKS
-from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import DataError, SceneError
 from tests.synthetic import make_demonstration
 
@@ -51,9 +50,7 @@ class Clumsy:
         self.scenes: list[SeededScene] = []
         self._failing, self._crowded = failing, crowded
 
-    def record(
-        self, scene: SeededScene, frames: str, rig: RigConfig | None, rig_every: int
-    ) -> Demonstration | ExpertFailure:
+    def demonstrate(self, scene: SeededScene) -> Demonstration | ExpertFailure:
         self.scenes.append(scene)
         if len(self.scenes) - 1 in self._crowded:
             raise SceneError("no layout was found in 100 attempts")
@@ -64,20 +61,20 @@ class Clumsy:
 
 def collect_one(env: Clumsy, out: Path, index: int = 0) -> Outcome:
     (*_, job) = jobs_of(CollectConfig(out, ("push_buttons",), episodes=index + 1, seed=0))
-    return collect_episode(job, cast("TabletopEnv", env), Store.create(out))
+    return collect_episode(job, env, Store.create(out))
 
 
 @given(seed=st.integers(0, 10**12), index=st.integers(0, 10**6), attempt=st.integers(0, 20))
 def test_collecting_never_draws_an_evaluation_scene(seed: int, index: int, attempt: int) -> None:
-    scene = attempt_scene("open_drawer", seed, index, attempt)
+    scene = attempt_scene("open_drawer", 3, seed, index, attempt)
     assert scene.seed in TRAINING_SEEDS
-    assert scene == attempt_scene("open_drawer", seed, index, attempt)
-    assert scene != attempt_scene("open_drawer", seed, index, attempt + 1)
-    assert scene.seed != attempt_scene("push_buttons", seed, index, attempt).seed
+    assert scene == attempt_scene("open_drawer", 3, seed, index, attempt)
+    assert scene != attempt_scene("open_drawer", 3, seed, index, attempt + 1)
+    assert scene.seed != attempt_scene("push_buttons", 50, seed, index, attempt).seed
 
 
 def test_variations_are_drawn_over_all() -> None:
-    drawn = Counter(attempt_scene("push_buttons", 0, index, 0).variation for index in range(2000))
+    drawn = Counter(attempt_scene("push_buttons", 50, 0, index, 0).variation for index in range(2000))
     assert set(drawn) == set(range(50))
     assert max(drawn.values()) < 80
 
@@ -85,7 +82,7 @@ def test_variations_are_drawn_over_all() -> None:
 def test_a_failed_scene_is_drawn_again_and_counted(tmp_path: Path) -> None:
     env = Clumsy(0, 1)
     outcome = collect_one(env, tmp_path)
-    assert env.scenes == [attempt_scene("push_buttons", 0, 0, attempt) for attempt in range(3)]
+    assert env.scenes == [attempt_scene("push_buttons", 50, 0, 0, attempt) for attempt in range(3)]
     assert (outcome.collected, outcome.failures, outcome.rejected_placements) == (True, ("dropped it",) * 2, 6)
     report = summarise([outcome])
     assert (report.attempts, report.successes, report.failures) == (3, 1, {"dropped it": 2})
@@ -127,7 +124,7 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
 def test_a_store_is_not_continued_with_other_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], said: str
 ) -> None:
-    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, cameras=("front",), image_size=16)
+    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, Filming(cameras=("front",), image_size=16))
     Store.create(tmp_path).write(small_demonstration(), "push_buttons/variation0/seed1", config.made_with)
     assert main([str(tmp_path), "--tasks", "push_buttons", "--episodes", "1", *SMALL, *change]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -137,10 +134,10 @@ def test_a_store_is_not_continued_with_other_settings(
 
 
 def test_a_store_of_an_older_world_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, cameras=("front",), image_size=16)
+    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, Filming(cameras=("front",), image_size=16))
     Store.create(tmp_path).write(small_demonstration(), "push_buttons/variation0/seed1", config.made_with)
     Store.open(tmp_path).refuse_others_than(config.made_with)
-    monkeypatch.setattr("data.collect.WORLD_VERSION", 10**6)
+    monkeypatch.setattr("data.demonstrators.WORLD_VERSION", 10**6)
     with pytest.raises(DataError, match="version of the tabletop world"):
         Store.open(tmp_path).refuse_others_than(config.made_with)
 
@@ -162,11 +159,11 @@ def test_a_rig_is_kept_and_only_the_same_one_goes_on(tmp_path: Path, capsys: pyt
         assert f"rig: arc:2:-59.7:54.9@60 there, now {now}" in capsys.readouterr().err
 
 
-def test_how_often_the_rig_looks_is_a_setting_where_it_matters(tmp_path: Path) -> None:
-    config = CollectConfig(tmp_path, ("push_buttons",), 1, 0, frames="all", rig=parse_rig("arc"), rig_every=5)
-    assert config.made_with != replace(config, rig_every=6).made_with
-    assert replace(config, rig=None).made_with == replace(config, rig=None, rig_every=6).made_with
-    keyframes = replace(config, frames="keyframes")
+def test_how_often_the_rig_looks_is_a_setting_where_it_matters() -> None:
+    filming = Filming(frames="all", rig=parse_rig("arc"), rig_every=5)
+    assert filming.made_with != replace(filming, rig_every=6).made_with
+    assert replace(filming, rig=None).made_with == replace(filming, rig=None, rig_every=6).made_with
+    keyframes = replace(filming, frames="keyframes")
     assert keyframes.made_with == replace(keyframes, rig_every=6).made_with
 
 
@@ -271,7 +268,7 @@ def test_every_scene_given_to_the_expert_is_an_attempt(redrawn: tuple[str, ...],
 
 
 def measure_with(env: Clumsy, monkeypatch: pytest.MonkeyPatch, out: Path, *more: str) -> dict[str, Any]:
-    monkeypatch.setattr("data.collect._make_env", lambda _: env)
+    monkeypatch.setattr("data.collect._make_demonstrator", lambda _: env)
     tasks = ["--tasks", "push_buttons,open_drawer", "--episodes", "3", "--seed", "9"]
     assert main([str(out), *tasks, "--report-only", "--report", str(out) + ".json", *more]) == 0
     return json.loads(Path(str(out) + ".json").read_text())
@@ -283,7 +280,7 @@ def test_a_measurement_tries_each_scene_once_and_keeps_no_demonstration(
     env = Clumsy(0, 2, crowded=(5,))
     reports = measure_with(env, monkeypatch, tmp_path / "out")
     order = [(index, task) for index in range(3) for task in ("push_buttons", "open_drawer")]
-    assert env.scenes == [attempt_scene(task, 9, index, 0) for index, task in order]
+    assert env.scenes == [attempt_scene(task, TASKS[task].variation_count, 9, index, 0) for index, task in order]
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["expert.jsonl"]
     buttons, drawer = reports["push_buttons"], reports["open_drawer"]
     assert (buttons["attempts"], buttons["successes"], buttons["failures"]) == (3, 1, {"dropped it": 2})
@@ -298,14 +295,12 @@ def test_a_measurement_tries_each_scene_once_and_keeps_no_demonstration(
 
 def test_an_interrupted_measurement_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Tired(Clumsy):
-        def record(
-            self, scene: SeededScene, frames: str, rig: RigConfig | None, rig_every: int
-        ) -> Demonstration | ExpertFailure:
+        def demonstrate(self, scene: SeededScene) -> Demonstration | ExpertFailure:
             if len(self.scenes) == 4:
                 raise KeyboardInterrupt
-            return super().record(scene, frames, rig, rig_every)
+            return super().demonstrate(scene)
 
-    monkeypatch.setattr("data.collect._make_env", lambda _: Tired(1))
+    monkeypatch.setattr("data.collect._make_demonstrator", lambda _: Tired(1))
     tasks = ["--tasks", "push_buttons,open_drawer", "--episodes", "3", "--seed", "9", "--report-only"]
     assert main([str(tmp_path / "out"), *tasks]) == 130
     journal = tmp_path / "out" / "expert.jsonl"

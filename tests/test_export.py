@@ -27,7 +27,6 @@ from synthetic import make_demonstration, make_store
 import data.export
 from data.arrays import depth_from_units, units_from_depth
 from data.convert import main as convert
-from data.demos import opencv_camera
 from data.export import frames_for_readers, main
 from data.keyframes import STILL_RAD_S, published_keyframes
 from data.pickles import RecordedDemo, load_pickle
@@ -36,6 +35,7 @@ from data.rlbench_episode import FAR_M, NEAR_M, pack_depth, rlbench_camera, writ
 from data.store import Store, episode_name
 from gnfactor.demonstration import Demonstration, some_frames
 from gnfactor.envs.base import SeededScene
+from gnfactor.envs.rlbench.convert import opencv_camera
 from gnfactor.envs.tabletop.rig import RigConfig
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import DataError

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from data import gallery
-from gnfactor.demonstration import Demonstration
+from gnfactor.demonstration import Demonstration, ExpertFailure
 from gnfactor.envs.base import SeededScene
-from gnfactor.envs.tabletop.expert import ExpertFailure
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.video import spaced
 

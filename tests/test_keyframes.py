@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.demos import ReadOptions, read_recording
-from data.keyframes import KEYFRAME_RULES, fixed_interval_keyframes, published_keyframes
+from data.keyframes import (
+    KEYFRAME_RULES,
+    fixed_interval_keyframes,
+    may_be_published_keyframe,
+    published_keyframes,
+)
 from data.recordings import find_recordings
 
 REAL = {0: (70, 85, 124), 1: (64, 77, 107), 2: (62, 75, 104), 3: (68, 81, 113), 4: (65, 80, 117)}
@@ -31,6 +36,19 @@ def episodes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     still = draw(st.lists(st.booleans(), min_size=count, max_size=count))
     velocities = np.where(np.array(still)[:, None], 0.02, 0.7) * np.linspace(-1, 1, 7)
     return gripper_open, velocities
+
+
+@given(episodes())
+def test_every_keyframe_but_the_last_could_be_told_when_it_was_seen(episode: tuple[np.ndarray, np.ndarray]) -> None:
+    gripper_open, velocities = episode
+    for frame in published_keyframes(gripper_open, velocities)[:-1]:
+        assert may_be_published_keyframe(bool(gripper_open[frame]), bool(gripper_open[frame - 1]), velocities[frame])
+
+
+def test_a_frame_that_moves_with_the_gripper_as_before_is_none_and_need_not_be_looked_at() -> None:
+    assert not may_be_published_keyframe(True, True, np.full(7, 0.11))
+    assert may_be_published_keyframe(True, True, np.full(7, -0.1))
+    assert may_be_published_keyframe(False, True, np.full(7, 0.11))
 
 
 def test_a_robot_that_only_moves_has_one_keyframe_at_the_end() -> None:

@@ -20,13 +20,14 @@ from PIL import Image
 from strategies import poses
 
 from data.convert import main
-from data.demos import ReadOptions, opencv_camera, read_recording
+from data.demos import ReadOptions, read_recording
 from data.multiview import Multiview, MultiviewOptions, likeliest_cut, read_multiview
 from data.pairs import used_frames
 from data.recordings import Recording, find_recordings
 from data.store import Store
 from gnfactor.demonstration import Demonstration, some_frames
 from gnfactor.envs.base import SeededScene
+from gnfactor.envs.rlbench.convert import opencv_camera
 from gnfactor.envs.tabletop.rig import RigConfig
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import ConfigError

@@ -14,7 +14,7 @@ import pytest
 
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.demonstration import Demonstration
-from gnfactor.envs.base import Env, LiveScene, SeededScene, StoredScene
+from gnfactor.envs.base import Env, LiveScene, RandomState, SeededScene, StoredScene
 from gnfactor.envs.tabletop.placement import gripper_down
 from gnfactor.envs.tabletop.rig import RigConfig
 from gnfactor.envs.tabletop.tasks import TASKS
@@ -124,7 +124,7 @@ def test_every_start_is_at_rest_and_says_the_goal(env: TabletopEnv, name: str) -
         (SeededScene("fold_laundry", 0, 0), "has no task 'fold_laundry'; it has close_jar"),
         (SeededScene("open_drawer", 3, 0), "variations 0 to 2, not 3"),
         (SeededScene("open_drawer", -1, 0), "variations 0 to 2, not -1"),
-        (StoredScene("open_drawer", 0, Path("somewhere")), "StoredScene"),
+        (StoredScene("open_drawer", 0, "somewhere", RandomState((), 0, 0, 0.0), None), "StoredScene"),
         (LiveScene("open the drawer"), "LiveScene"),
     ],
     ids=repr,

@@ -38,7 +38,7 @@ def needs_of(config: Config) -> Needs:
     return Needs(
         extras=_extras(config, teacher),
         env=config.evaluate.env,
-        renderer=config.evaluate.renderer,
+        renderer=config.evaluate.renderer or "ray",
         accelerator=config.train.accelerator,
         devices=config.train.devices,
         parameters=parameters,

@@ -7,8 +7,7 @@ all must do. The scripted expert, the trained agent and a replay all run through
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
@@ -56,12 +55,28 @@ class SeededScene:
 
 
 @dataclass(frozen=True)
+class RandomState:
+    """State of NumPy's global generator (a Mersenne twister), in plain numbers."""
+
+    words: tuple[int, ...] = field(repr=False)
+    """624 numbers of 32 bits."""
+    position: int
+    has_gauss: int
+    cached_gaussian: float
+
+
+@dataclass(frozen=True)
 class StoredScene:
-    """The scene in which a stored demonstration was recorded."""
+    """The scene in which a demonstration was recorded, as far as the recording says how it was made."""
 
     task: str
     variation: int
-    episode: Path
+    demonstration: str
+    """What the recording is called, such as `open_drawer/all_variations/episodes/episode3`."""
+    random_state: RandomState
+    """Of the recorder, just before it made the scene."""
+    placement_attempts: int | None
+    """How often the recorder placed the task's objects until they could be reached; None where it did not note that."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,9 @@ class LiveScene:
     instruction: str
 
 
-Scene = SeededScene | StoredScene | LiveScene
+TaskScene = SeededScene | StoredScene
+"""A scene of a task, which can be made again."""
+Scene = TaskScene | LiveScene
 
 
 @dataclass(frozen=True)

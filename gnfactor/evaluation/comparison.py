@@ -21,10 +21,10 @@ from gnfactor.evaluation.report import SCHEMA, Interval, wilson
 MCNEMAR = "exact two-sided McNemar test on the scenes in which one policy succeeds and the other fails"
 NEWCOMBE = "95% interval of the difference of paired rates (Newcombe 1998, method 10)"
 
-Scene = tuple[str, int, int]
-"""Task, variation, seed."""
+Scene = tuple[str, int, str]
+"""Task, variation, and its seed or the recording that it comes from."""
 
-_WITHOUT_EFFECT = ("processes", "seeds_are_unseen")
+_WITHOUT_EFFECT = ("processes", "seeds_are_unseen", "demonstrations")
 """Keys of a protocol on which no result depends."""
 _NONE = "none"
 
@@ -150,7 +150,7 @@ def read_outcomes(path: Path) -> Outcomes:
         if report["schema"] != SCHEMA:
             raise DataError(f"{file} has the schema {report['schema']}, {SCHEMA} is expected; evaluate again")
         episodes = cast("list[dict[str, Any]]", report["episodes"])
-        scenes = [(str(one["task"]), int(one["variation"]), int(one["seed"])) for one in episodes]
+        scenes = [(str(one["task"]), int(one["variation"]), _origin(one)) for one in episodes]
         outcomes = Outcomes(
             path=str(file),
             title=_title(report["subject"]),
@@ -174,6 +174,11 @@ def _truth(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"success is {value!r} where true or false is expected")
     return value
+
+
+def _origin(episode: Mapping[str, Any]) -> str:
+    recording = episode.get("demonstration")
+    return f"seed {int(episode['seed'])}" if recording is None else f"of the recording {recording}"
 
 
 def _title(subject: Mapping[str, Any] | None) -> str:
@@ -228,8 +233,8 @@ def _refuse_other_scenes(a: Outcomes, b: Outcomes) -> None:
     alone = {"A": a.successes.keys() - b.successes.keys(), "B": b.successes.keys() - a.successes.keys()}
     if any(alone.values()):
         counts = ", ".join(f"{len(scenes)} only in {name}" for name, scenes in alone.items() if scenes)
-        task, variation, seed = min(alone["A"] | alone["B"])
+        task, variation, origin = min(alone["A"] | alone["B"])
         raise DataError(
             f"{a.path} (A) and {b.path} (B) were not evaluated in the same scenes: {counts}, such as {task} variation "
-            f"{variation} seed {seed}. Evaluate one of them again with the tasks and the seed of the other"
+            f"{variation} {origin}. Evaluate one of them again with the tasks and the seed of the other"
         )

@@ -15,7 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gnfactor.build import Environment, environment
-from gnfactor.envs.base import EVALUATION_SEEDS, PERTURBATION_TITLES, TRAINING_SEEDS, Policy, SeededScene
+from gnfactor.envs.base import (
+    EVALUATION_SEEDS,
+    PERTURBATION_TITLES,
+    TRAINING_SEEDS,
+    Policy,
+    SeededScene,
+    StoredScene,
+    TaskScene,
+)
 from gnfactor.envs.benchmark import Conditions, Manifest, read_manifest
 from gnfactor.envs.draw import draw_seed, draw_variation
 from gnfactor.errors import ConfigError, GNFactorError, MissingExtraError, ObservationError
@@ -56,6 +64,9 @@ class EvaluateConfig:
     benchmark: str | None = None
     """Name of a benchmark: evaluate in exactly its scenes, under its protocol. Null: in scenes drawn from the seed."""
     env: str = "tabletop"
+    demos: str | None = None
+    """Folder of RLBench's recordings: evaluate in the scenes in which the first `episodes` of each task were recorded.
+    Null: in scenes drawn from the seed."""
     tasks: tuple[str, ...] | None = None
     """Null: the tasks that it was trained on."""
     episodes: int = 25
@@ -80,8 +91,8 @@ class EvaluateConfig:
     """Film one success and one failure of each task."""
     explain: bool = True
     """Draw what the policy makes of the first scene of each task: the voxels' values and Grad-CAM."""
-    renderer: str = "ray"
-    """Who makes the pictures; the one that made the training data."""
+    renderer: str | None = None
+    """Who makes the pictures; the one that made the training data. Null: the environment's usual one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Of the policy: "auto" takes CUDA where there is some, "cpu", "cuda"."""
     cameras: tuple[str, ...] | None = None
@@ -101,6 +112,12 @@ class EvaluateConfig:
         for name, given in (("controls", self.controls), ("perturb", self.perturb)):
             if len(set(given)) < len(given):
                 raise ConfigError(f"evaluate.{name} is {list(given)}; name each once")
+        for name, chosen in (("benchmark", self.benchmark), ("controls", self.controls), ("perturb", self.perturb)):
+            if self.demos is not None and chosen:
+                raise ConfigError(
+                    f"evaluate.demos and evaluate.{name} do not go together, since a benchmark brings its own scenes, "
+                    "and controls and perturbations need scenes drawn from a seed; leave one of them out"
+                )
         if self.tasks is not None and (not self.tasks or len(set(self.tasks)) != len(self.tasks)):
             raise ConfigError(f"evaluate.tasks is {list(self.tasks)}; name at least one task, each once")
 
@@ -125,6 +142,7 @@ def evaluate(
     world: Environment | None = None,
     explain: Explain | None = None,
     manifest: Manifest | None = None,
+    stored: Sequence[StoredScene] | None = None,
 ) -> Report:
     """Run the episodes that `config` asks for and say what came of them.
 
@@ -139,6 +157,7 @@ def evaluate(
         world: the environment, if it is none of those known by name.
         explain: draws the policy's decisions, if it is one that can be looked into.
         manifest: the benchmark, if it is none of those known by name.
+        stored: the scenes of `config.demos`, which others than this library can read.
 
     Raises:
         ConfigError: an environment, benchmark, task, control, perturbation or renderer that there is not.
@@ -155,12 +174,12 @@ def evaluate(
     _refuse_other_eyes(config, eyes)
     _refuse_impossible(config, world, counts)
     console = console or Console()
-    venue = Venue(partial(world.make, eyes.cameras, eyes.image_size, config.renderer), counts)
+    venue = Venue(partial(world.make, eyes.cameras, eyes.image_size, _renderer(config, world)), counts)
     if manifest is not None:
         _check_scenes(manifest, world, console)
-    scenes = evaluation_scenes(config, counts) if manifest is None else manifest.of("evaluation")
+    scenes = _scenes(config, counts, manifest, stored)
     suitable = world.perturbations()
-    rounds: dict[str | None, list[SeededScene]] = {
+    rounds: dict[str | None, Sequence[TaskScene]] = {
         None: scenes,
         **dict.fromkeys(config.controls, scenes),
         **{name: [scene for scene in scenes if name in suitable.get(scene.task, ())] for name in config.perturb},
@@ -171,7 +190,7 @@ def evaluate(
     by_round = {name: tuple(_record(scene, next(episodes)) for scene in of_round) for name, of_round in rounds.items()}
     controls = {name: score(by_round[name]) for name in config.controls}
     videos: tuple[Video, ...] = ()
-    if config.videos and folder is not None:
+    if config.videos and folder is not None and world.film_camera is not None:
         videos = _film(config, scenes, by_round[None], venue, policy, world.film_camera, folder, console)
     explained: tuple[Explained, ...] = ()
     if config.explain and explain is not None and folder is not None:
@@ -216,6 +235,20 @@ def evaluation_scenes(config: EvaluateConfig, variation_counts: Mapping[str, int
     return scenes
 
 
+def _scenes(
+    config: EvaluateConfig,
+    variation_counts: Mapping[str, int],
+    manifest: Manifest | None,
+    stored: Sequence[StoredScene] | None,
+) -> Sequence[TaskScene]:
+    """The scenes as they are: of the benchmark, of stored demonstrations, or drawn from the seed."""
+    if (config.demos is None) != (stored is None):
+        raise ConfigError(f"evaluate.demos is {config.demos}; eval.py reads such scenes, and only it can evaluate them")
+    if stored is not None:
+        return stored
+    return evaluation_scenes(config, variation_counts) if manifest is None else manifest.of("evaluation")
+
+
 def _check_scenes(manifest: Manifest, world: Environment, console: Console) -> None:
     """Refuse a benchmark whose evaluation scenes this world makes otherwise."""
     if world.version is None or world.digests is None:
@@ -232,6 +265,10 @@ def _check_scenes(manifest: Manifest, world: Environment, console: Console) -> N
 def _known(key: str, value: str, known: Sequence[str] | Mapping[str, object]) -> None:
     if value not in known:
         raise ConfigError(f"evaluate.{key} names '{value}'; known are: {', '.join(known)}")
+
+
+def _renderer(config: EvaluateConfig, world: Environment) -> str:
+    return world.renderers[0] if config.renderer is None else config.renderer
 
 
 def _refuse_other_eyes(config: EvaluateConfig, eyes: Eyes) -> None:
@@ -260,9 +297,22 @@ def _refuse_impossible(config: EvaluateConfig, world: Environment, counts: Mappi
         if "other_instruction" in config.controls and counts[task] < 2:
             raise ConfigError(f"'{task}' has one variation: leave out the control 'other_instruction'")
     _refuse_unsuitable(config, config.tasks, world.perturbations() if config.perturb else {})
-    _known("renderer", config.renderer, world.renderers)
+    _known("renderer", _renderer(config, world), world.renderers)
+    _refuse_unable(config, world)
     if config.videos and find_spec("cv2") is None:
         raise MissingExtraError("opencv-python-headless", "pip install 'gnfactor[train]'")
+
+
+def _refuse_unable(config: EvaluateConfig, world: Environment) -> None:
+    """Refuse what this environment cannot do at all."""
+    wanted = {
+        "demos": (config.demos is not None, world.capabilities.restores_stored_scenes, "restore stored scenes"),
+        "videos": (config.videos, world.film_camera is not None, "be filmed"),
+        "controls": ("empty_scene" in config.controls, world.pictures_empty_scenes, "picture an empty scene"),
+    }
+    for key, (asked, able, what) in wanted.items():
+        if asked and not able:
+            raise ConfigError(f"evaluate.{key}: the environment '{config.env}' cannot {what}; leave it out")
 
 
 def _refuse_unsuitable(config: EvaluateConfig, tasks: Sequence[str], suitable: Mapping[str, Sequence[str]]) -> None:
@@ -277,55 +327,73 @@ def _refuse_unsuitable(config: EvaluateConfig, tasks: Sequence[str], suitable: M
             )
 
 
-def _job(config: EvaluateConfig, scene: SeededScene, name: str | None) -> Job:
+def _job(config: EvaluateConfig, scene: TaskScene, name: str | None) -> Job:
     """An episode in a scene as it is (None), or under a control or a perturbation."""
-    if name in PERTURBATION_TITLES:
+    if name in PERTURBATION_TITLES and isinstance(scene, SeededScene):
         return Job(replace(scene, perturbation=name), config.max_steps, config.on_refusal)
     return Job(scene, config.max_steps, config.on_refusal, name)
 
 
-def _record(scene: SeededScene, episode: Episode) -> EpisodeRecord:
+def _record(scene: TaskScene, episode: Episode) -> EpisodeRecord:
     return EpisodeRecord(
         task=scene.task,
         variation=scene.variation,
-        seed=scene.seed,
+        seed=scene.seed if isinstance(scene, SeededScene) else None,
         instruction=episode.instruction,
         success=episode.success is True,
         steps=episode.steps,
         ending=episode.ending,
         reason=episode.reason,
         repeated=episode.repeated,
+        demonstration=scene.demonstration if isinstance(scene, StoredScene) else None,
     )
 
 
 def _protocol(
-    config: EvaluateConfig, eyes: Eyes, scenes: Sequence[SeededScene], world: Environment, manifest: Manifest | None
+    config: EvaluateConfig, eyes: Eyes, scenes: Sequence[TaskScene], world: Environment, manifest: Manifest | None
 ) -> Protocol:
-    seeds = [scene.seed for scene in scenes]
+    seeds = [scene.seed for scene in scenes if isinstance(scene, SeededScene)]
     return Protocol(
         env=config.env,
-        renderer=config.renderer,
+        renderer=_renderer(config, world),
         cameras=eyes.cameras,
         image_size=eyes.image_size,
         episodes_per_task=config.episodes,
         max_steps=config.max_steps,
         on_refusal=config.on_refusal,
         seed=config.seed,
-        scene_seeds=(min(seeds), max(seeds)),
-        seeds_are_unseen=(
-            f"scenes are evaluated with seeds from {EVALUATION_SEEDS.start} to {EVALUATION_SEEDS.stop - 1}, and "
-            f"demonstrations collected with seeds from {TRAINING_SEEDS.start} to {TRAINING_SEEDS.stop - 1}: they "
-            "never overlap"
-        ),
+        scene_seeds=(min(seeds), max(seeds)) if seeds else None,
+        seeds_are_unseen=_why_unseen(config, world),
         processes=config.processes,
         world_version=None if world.version is None else world.version(),
         benchmark=None if manifest is None else NamedScenes(manifest.name, manifest.digest),
+        demonstrations=config.demos,
+    )
+
+
+def _why_unseen(config: EvaluateConfig, world: Environment) -> str:
+    """What is known about whether the policy was trained in the evaluation's scenes."""
+    if config.demos is not None:
+        return (
+            f"the scenes are those of recordings in {config.demos}; that the policy was not trained on these "
+            "recordings is for you to know, it cannot be seen here"
+        )
+    apart = (
+        f"scenes are evaluated with seeds from {EVALUATION_SEEDS.start} to {EVALUATION_SEEDS.stop - 1}, and "
+        f"demonstrations collected with seeds from {TRAINING_SEEDS.start} to {TRAINING_SEEDS.stop - 1}: they "
+        "never overlap"
+    )
+    if world.capabilities.seeded:
+        return apart
+    return apart + (
+        "; a seed does not determine a scene of this environment altogether, and recordings made by other programs "
+        "have no such seed"
     )
 
 
 def _film(
     config: EvaluateConfig,
-    scenes: Sequence[SeededScene],
+    scenes: Sequence[TaskScene],
     records: Sequence[EpisodeRecord],
     venue: Venue,
     policy: Policy,
@@ -337,13 +405,14 @@ def _film(
 
     A video is called after what was filmed, which may differ from what was counted where the policy runs on a GPU.
     """
-    chosen: dict[tuple[str, bool], SeededScene] = {}
+    chosen: dict[tuple[str, bool], TaskScene] = {}
     for scene, record in zip(scenes, records, strict=True):
         if record.ending != "crashed":
             chosen.setdefault((record.task, record.success), scene)
     jobs: list[tuple[Job, Film]] = []
     for scene in chosen.values():
-        path = folder / "videos" / f"{scene.task}_seed{scene.seed}.webm"
+        name = f"{scene.task}_seed{scene.seed}" if isinstance(scene, SeededScene) else scene.demonstration
+        path = folder / "videos" / f"{name.replace('/', '_')}.webm"
         if path.is_file():  # of an evaluation that was killed
             path.unlink()
         how = Film(path, camera)
@@ -372,7 +441,7 @@ class _Starts:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._first: dict[str, Job] = {}
         for job in jobs:
-            if isinstance(job.scene, SeededScene):
+            if isinstance(job.scene, (SeededScene, StoredScene)):
                 self._first.setdefault(job.scene.task, job)
         self._kept: dict[str, tuple[Observation, str]] = {}
 

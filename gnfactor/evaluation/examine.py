@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from gnfactor.agent import Agent
 from gnfactor.checkpoint import FOLDER, TrainedOn, load_policy, select_checkpoint
 from gnfactor.config import Config, config_hash
+from gnfactor.envs.base import StoredScene
 from gnfactor.envs.benchmark import Manifest, read_manifest
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
 from gnfactor.evaluation.curves import plot_training
@@ -22,7 +24,13 @@ from gnfactor.evaluation.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, VIEWS
 from gnfactor.evaluation.report import Report, Subject
 
 
-def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, console: Console | None = None) -> Report:
+def examine(
+    path: Path,
+    config: EvaluateConfig,
+    folder: Path | None = None,
+    console: Console | None = None,
+    stored: Sequence[StoredScene] | None = None,
+) -> Report:
     """Evaluate a checkpoint and leave report.json, report.md, the training's curves, decisions and videos.
 
     Args:
@@ -31,6 +39,7 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
         folder: for the report; None: `evaluations/<checkpoint>-<environment>-seed<seed>` of the run, or
             `evaluations/<checkpoint>-<benchmark>`.
         console: for progress and the table.
+        stored: the scenes of `config.demos`.
 
     Raises:
         GNFactorError: the checkpoint cannot be read, or not be evaluated in this way.
@@ -52,7 +61,18 @@ def examine(path: Path, config: EvaluateConfig, folder: Path | None = None, cons
     )
     eyes = Eyes(agent.cameras, agent.image_size)
     draw = partial(explain, loaded.policy)
-    report = evaluate(agent, eyes, config, subject, folder, str(agent.device), console, explain=draw, manifest=manifest)
+    report = evaluate(
+        agent,
+        eyes,
+        config,
+        subject,
+        folder,
+        str(agent.device),
+        console,
+        explain=draw,
+        manifest=manifest,
+        stored=stored,
+    )
     curves = _curves(chosen, folder, console)
     write_report(report, folder, curves, _novel_views(chosen, folder))
     print_report(report, console)
@@ -71,7 +91,8 @@ def with_trained_tasks(trained: Config, trained_on: TrainedOn | None) -> Evaluat
 def default_folder(checkpoint: Path, config: EvaluateConfig) -> Path:
     """Where a report goes if nothing else is said: into the checkpoint's run, or beside a checkpoint without one."""
     run = checkpoint.parent.parent if checkpoint.parent.name == FOLDER else checkpoint.parent
-    scenes = f"{config.env}-seed{config.seed}" if config.benchmark is None else config.benchmark
+    drawn = f"{config.env}-seed{config.seed}" if config.demos is None else f"{config.env}-{Path(config.demos).name}"
+    scenes = drawn if config.benchmark is None else config.benchmark
     return run / "evaluations" / f"{checkpoint.name}-{scenes}"
 
 

@@ -191,7 +191,7 @@ def _protocol(report: Report) -> str:
     lines = [
         *_conditions(report),
         protocol.seeds_are_unseen,
-        f"every scene's task, variation and seed stand in {JSON_NAME}",
+        f"every scene's task, variation and {'seed' if protocol.scene_seeds else 'recording'} stand in {JSON_NAME}",
         f"wall time {report.wall_s:.0f} s with {protocol.processes} environment processes, made {report.made_at}",
         f"machine: {machine.processor}, {machine.cores} cores, policy on {machine.device}; {machine.system}",
         f"Python {machine.python}, " + ", ".join(f"{name} {found}" for name, found in machine.packages.items()),
@@ -210,6 +210,8 @@ def _conditions(report: Report) -> list[str]:
     refused = {"end": "ends the episode as a failure (the published protocol)", "continue": "counts as an action"}
     version = "" if protocol.world_version is None else f" in version {protocol.world_version}"
     scenes = f"scenes drawn from the evaluation seed {protocol.seed}"
+    if protocol.demonstrations is not None:
+        scenes = f"scenes: those of the recordings in {protocol.demonstrations}"
     if protocol.benchmark is not None:
         scenes = f"scenes: those of the benchmark {protocol.benchmark.name}, manifest {protocol.benchmark.digest}"
     return [
@@ -264,6 +266,8 @@ def _decisions(report: Report) -> str:
 
 
 def _name(episode: EpisodeRecord) -> str:
+    if episode.demonstration is not None:
+        return episode.demonstration
     return f"{episode.task} variation {episode.variation} seed {episode.seed}"
 
 

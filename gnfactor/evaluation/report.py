@@ -66,13 +66,16 @@ class EpisodeRecord:
 
     task: str
     variation: int
-    seed: int
+    seed: int | None
+    """None where the scene was stored."""
     instruction: str
     success: bool
     steps: int
     ending: str
     reason: str | None
     repeated: bool
+    demonstration: str | None = None
+    """The recording whose scene it was; None where it was drawn from the seed."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +99,17 @@ class Protocol:
     max_steps: int
     on_refusal: str
     seed: int
-    scene_seeds: tuple[int, int]
-    """Smallest and largest seed of the scenes."""
+    scene_seeds: tuple[int, int] | None
+    """Smallest and largest seed of the scenes; None where they were stored."""
     seeds_are_unseen: str
-    """Why no scene can have been trained on."""
+    """Why no scene can have been trained on, or what is known about that."""
     processes: int
     world_version: int | None = None
     """Of the environment; None where nobody counts."""
     benchmark: NamedScenes | None = None
     """The benchmark whose scenes these are, and no others; None where they were drawn from the seed."""
+    demonstrations: str | None = None
+    """Folder of the recordings in whose scenes the episodes were run; None where they were drawn from the seed."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ What it does is written in the tasks, as waypoints; it acts through the same `st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import SeededScene
@@ -14,13 +13,6 @@ from gnfactor.envs.tabletop.inverse_kinematics import InverseKinematics, distinc
 from gnfactor.envs.tabletop.robot import REST_JOINTS
 from gnfactor.envs.tabletop.tasks.base import Waypoint
 from gnfactor.scene import Observation, View
-
-
-@dataclass(frozen=True)
-class ExpertFailure:
-    """Why an episode of the expert is not a demonstration."""
-
-    reason: str
 
 
 class Reach:

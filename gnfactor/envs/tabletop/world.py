@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.demonstration import Demonstration
+from gnfactor.demonstration import Demonstration, ExpertFailure
 from gnfactor.envs.base import Capabilities, Scene, SeededScene, Start, Step
 from gnfactor.envs.tabletop.arm import Arm
 from gnfactor.envs.tabletop.cameras import tabletop_cameras
 from gnfactor.envs.tabletop.description import movable_positions, scene_digest
-from gnfactor.envs.tabletop.expert import ExpertFailure, Film, Reach
+from gnfactor.envs.tabletop.expert import Film, Reach
 from gnfactor.envs.tabletop.motion import Mover
 from gnfactor.envs.tabletop.perturbations import (
     UNPERTURBED,

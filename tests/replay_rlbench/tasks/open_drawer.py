@@ -1,0 +1,1 @@
+"""Only there to be listed: the replay knows this one task, see `simulator`."""
