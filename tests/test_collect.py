@@ -347,7 +347,12 @@ def test_the_expert_is_measured_in_the_real_world_without_cameras(tmp_path: Path
 def start_collecting(out: Path) -> subprocess.Popen[bytes]:
     """Two workers on more episodes than anyone waits for, in a process group of their own."""
     program = [sys.executable, "-m", "data.collect", str(out), "--tasks", "push_buttons", "--episodes", "500"]
-    process = subprocess.Popen([*program, "--workers", "2", *SMALL], cwd=REPOSITORY, start_new_session=True)
+    # Whoever runs the tests in the background ignores interruptions, and what it starts inherits that.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen([*program, "--workers", "2", *SMALL], cwd=REPOSITORY, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, usual)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if any(out.glob("push_buttons/variation*/seed*/zarr.json")):

@@ -110,8 +110,13 @@ def rig_text(config: RigConfig | None) -> str:
     """The whole word for a rig, equal for equal rigs only; `parse_rig` reads it back."""
     if config is None:
         return "none"
-    numbers = [f"{getattr(config, name):.12g}" for name in _PLACES[config.kind]]
-    return ":".join((config.kind, str(config.views), *numbers)) + f"@{config.field_deg:.12g}"
+    numbers = [_digits(getattr(config, name)) for name in _PLACES[config.kind]]
+    return ":".join((config.kind, str(config.views), *numbers)) + f"@{_digits(config.field_deg)}"
+
+
+def _digits(number: float) -> str:
+    """As many as tell a number from every other."""
+    return np.format_float_positional(number, trim="-")
 
 
 def _arc(config: RigConfig) -> Poses:
