@@ -27,6 +27,7 @@ from rich.table import Table
 
 from data.command import Parser, run
 from data.durable import write_file
+from gnfactor.build import environment
 from gnfactor.config import Config, load
 from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
@@ -103,11 +104,9 @@ def plan_of(name: str, config: Config, training: int, validation: int) -> Benchm
     evaluate = config.evaluate
     if config.data.tasks is None or evaluate.cameras is None or evaluate.image_size is None:
         raise ConfigError(f"the benchmark {name} needs data.tasks, evaluate.cameras and evaluate.image_size; set all")
-    if evaluate.renderer is None:
-        raise ConfigError(f"the benchmark {name} needs evaluate.renderer, who makes its pictures; set it")
     conditions = Conditions(
         env=evaluate.env,
-        renderer=evaluate.renderer,
+        renderer=environment(evaluate.env).renderer(evaluate.renderer),
         cameras=evaluate.cameras,
         image_size=evaluate.image_size,
         episodes=evaluate.episodes,
