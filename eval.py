@@ -105,7 +105,7 @@ def _warn_of_other_pictures(evaluation: EvaluateConfig, learned_from: str) -> No
     from gnfactor.build import environment  # noqa: PLC0415
 
     world = environment(evaluation.env)
-    pictures = world.pictures(evaluation.renderer or world.renderers[0])
+    pictures = world.pictures(world.renderer(evaluation.renderer))
     if pictures != learned_from:
         print(
             f"warning: the policy learned from pictures by '{learned_from}' and will now see pictures by "

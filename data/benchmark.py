@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data.command import Parser, run
+from gnfactor.build import environment
 from gnfactor.config import Config, load
 from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
@@ -106,14 +107,13 @@ def plan_of(name: str, config: Config, training: int, validation: int) -> Benchm
     evaluate = config.evaluate
     if config.data.tasks is None or evaluate.cameras is None or evaluate.image_size is None:
         raise ConfigError(f"the benchmark {name} needs data.tasks, evaluate.cameras and evaluate.image_size; set all")
-    if evaluate.renderer is None:
-        raise ConfigError(f"the benchmark {name} needs evaluate.renderer, who makes its pictures; set it")
     if evaluate.env != _WORLD:
         raise ConfigError(f"evaluate.env is '{evaluate.env}'; only scenes of '{_WORLD}' can be listed: set that")
-    TabletopEnv(evaluate.cameras, evaluate.image_size, evaluate.renderer).close()  # says what is wrong with them
+    renderer = environment(evaluate.env).renderer(evaluate.renderer)
+    TabletopEnv(evaluate.cameras, evaluate.image_size, renderer).close()  # says what is wrong with them
     conditions = Conditions(
         env=evaluate.env,
-        renderer=evaluate.renderer,
+        renderer=renderer,
         cameras=evaluate.cameras,
         image_size=evaluate.image_size,
         episodes=evaluate.episodes,

@@ -36,6 +36,10 @@ class Environment:
     capabilities: Capabilities = _DRAWS_SCENES
     """What its Envs declare."""
 
+    def renderer(self, asked: str | None) -> str:
+        """The renderer that was asked for, or the usual one where none was."""
+        return self.renderers[0] if asked is None else asked
+
 
 @contextmanager
 def _needing(extra: str) -> Generator[None]:

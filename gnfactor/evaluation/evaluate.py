@@ -174,7 +174,7 @@ def evaluate(
     _refuse_other_eyes(config, eyes)
     _refuse_impossible(config, world, counts)
     console = console or Console()
-    venue = Venue(partial(world.make, eyes.cameras, eyes.image_size, _renderer(config, world)), counts)
+    venue = Venue(partial(world.make, eyes.cameras, eyes.image_size, world.renderer(config.renderer)), counts)
     if manifest is not None:
         _check_scenes(manifest, world, console)
     scenes = _scenes(config, counts, manifest, stored)
@@ -267,10 +267,6 @@ def _known(key: str, value: str, known: Sequence[str] | Mapping[str, object]) ->
         raise ConfigError(f"evaluate.{key} names '{value}'; known are: {', '.join(known)}")
 
 
-def _renderer(config: EvaluateConfig, world: Environment) -> str:
-    return world.renderers[0] if config.renderer is None else config.renderer
-
-
 def _refuse_other_eyes(config: EvaluateConfig, eyes: Eyes) -> None:
     source = "evaluate" if config.benchmark is None else config.benchmark
     remedy = "leave the key out" if config.benchmark is None else "evaluate without the benchmark"
@@ -297,7 +293,7 @@ def _refuse_impossible(config: EvaluateConfig, world: Environment, counts: Mappi
         if "other_instruction" in config.controls and counts[task] < 2:
             raise ConfigError(f"'{task}' has one variation: leave out the control 'other_instruction'")
     _refuse_unsuitable(config, config.tasks, world.perturbations() if config.perturb else {})
-    _known("renderer", _renderer(config, world), world.renderers)
+    _known("renderer", world.renderer(config.renderer), world.renderers)
     _refuse_unable(config, world)
     if config.videos and find_spec("cv2") is None:
         raise MissingExtraError("opencv-python-headless", "pip install 'gnfactor[train]'")
@@ -355,7 +351,7 @@ def _protocol(
     seeds = [scene.seed for scene in scenes if isinstance(scene, SeededScene)]
     return Protocol(
         env=config.env,
-        renderer=_renderer(config, world),
+        renderer=world.renderer(config.renderer),
         cameras=eyes.cameras,
         image_size=eyes.image_size,
         episodes_per_task=config.episodes,
