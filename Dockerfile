@@ -69,8 +69,8 @@ ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         build-essential curl xz-utils xauth xvfb \
-        libdbus-1-3 libegl1 libfontconfig1 libfreetype6 libgl1 libgl1-mesa-dri libglib2.0-0 libglu1-mesa libice6 libsm6 \
-        libx11-xcb1 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
+        libdbus-1-3 libegl1 libfontconfig1 libfreetype6 libgl1 libgl1-mesa-dri libglib2.0-0 libglu1-mesa libice6 \
+        libsm6 libx11-xcb1 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
         libxcb-xinerama0 libxcb-xkb1 libxcursor1 libxi6 libxinerama1 libxkbcommon-x11-0 libxrandr2 libxrender1 \
     && rm -rf /var/lib/apt/lists/*
 # The checksum is that which others publish for this archive; we have not had it in our hands.
