@@ -150,7 +150,7 @@ def collect_episode(job: Job, env: TabletopEnv, store: Store | None) -> Outcome:
     task = job.scenes[0].task
     for scene in job.scenes:
         if store is not None and scene.name in store:
-            keyframes = len(read_info(store.path / scene.name, scene.name).keyframes)
+            keyframes = len(read_info(store.folder / scene.name, scene.name).keyframes)
             return Outcome(task, True, True, keyframes, rejected, time.perf_counter() - began, tuple(failures))
         try:
             result = env.record(scene, job.config.frames, rig=job.config.rig, rig_every=job.config.rig_every)
