@@ -18,18 +18,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import cast
@@ -43,6 +37,7 @@ from data.demonstrators import WORLDS, Demonstrator, Filming, world
 from data.episode import read_info
 from data.expert_report import Journal, Outcome, TaskReport, print_reports, summarise_tasks, write_reports
 from data.store import Store
+from data.workers import spread
 from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import Role, known_benchmarks, read_manifest
@@ -206,22 +201,7 @@ def _outcomes(jobs: Sequence[Job], config: CollectConfig) -> Iterator[tuple[Job,
         finally:
             demonstrator.close()
         return
-    # One thread for each worker: the small matrices here gain nothing from more, and workers would fight for cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(config.workers, context, initializer=_start_worker, initargs=(config,))
-    try:
-        waiting: dict[Future[Outcome], Job] = {pool.submit(_work, job): job for job in jobs}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a worker process died ({error}); run the same command again to go on, with fewer --workers if memory "
-            "was short"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from spread(_work, jobs, config.workers, partial(_start_worker, config), apart=True)
 
 
 def _make_demonstrator(config: CollectConfig) -> Demonstrator:
@@ -244,18 +224,8 @@ _worker: list[_Worker] = []
 
 
 def _start_worker(config: CollectConfig) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool after the episodes in work
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker.append(_Worker(_make_demonstrator(config), _make_store(config)))
     Finalize(None, _worker[0].demonstrator.close, exitpriority=1)
-
-
-def _end_with_parent() -> None:
-    """Without this a worker whose parent was killed would wait for its next job for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _work(job: Job) -> Outcome:
