@@ -223,7 +223,7 @@ def test_all_tasks_are_collected_where_none_is_named(tmp_path: Path) -> None:
         (["--tasks", "open_drawer", "--episodes", "1", "--report-only", "--cameras", "front"], "leave out --cameras"),
         (["--tasks", "open_drawer", "--episodes", "1", "--report-only", "--rig", "arc"], "leave out --rig"),
         (["--tasks", "open_drawer", "--episodes", "1", "--report", "/nowhere/x.json"], "there is no folder /nowhere"),
-        (["--tasks", "", "--episodes", "1"], "there is no task"),
+        (["--tasks", "", "--episodes", "1"], "a name is empty"),
     ],
 )
 def test_a_bad_argument_is_one_line_and_status_2(
