@@ -277,12 +277,12 @@ class TaskEnvironment:
             for frame in range(SEGMENT):
                 simulator.step()
                 last = frame == SEGMENT - 1
-                frames.append(self._observe(0.01 if last else 0.5, is_open=segment == 0))
+                # the last motion ends at speed, which is no stop
+                frames.append(self._observe(0.01 if last and segment < 2 else 0.5, is_open=segment == 0))
             if failure == "late" and segment == 1:
                 raise DemoError("the demonstration was not successful")
         if failure == "lost connection":
             raise RuntimeError("The call failed on the simulator's side.")
-        frames[-1].joint_velocities[:] = 0.4  # a motion that ends at speed is no stop
         return Demo(frames)
 
     def _observe(self, speed: float, is_open: bool = True) -> Any:

@@ -142,6 +142,8 @@ def test_a_failed_attempt_leaves_nothing_in_the_next_one(simulator: Simulator) -
     assert len(made.observations) == 3 * SEGMENT + 1
     for frame, views in made.target_views.items():
         assert {moment_of(view) for view in views.values()} == {moments(made)[frame] % 256}
+    kept = demonstrator._recorder._film._seen
+    assert len(kept) <= len(made.target_views), "pictures of failed attempts are not held on to"
 
 
 def test_the_same_scene_is_drawn_from_the_same_seed_alone(simulator: Simulator) -> None:

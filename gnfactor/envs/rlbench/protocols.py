@@ -246,7 +246,6 @@ class TaskEnvironment(Protocol):
         amount: int,
         live_demos: bool = False,
         *,
-        callable_each_step: Callable[..., None] | None = None,
         max_attempts: int = 10,
     ) -> list[Demo]:
         """Let RLBench's own motions do the task; raises RuntimeError when that many attempts have failed."""
