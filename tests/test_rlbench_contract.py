@@ -183,7 +183,10 @@ def test_every_protocol_says_of_which_class_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize(("home", "name", "function"), members(), ids=lambda part: str(part).rpartition(".")[2])
+@pytest.mark.parametrize(
+    ("home", "name", "function"),
+    [pytest.param(*member, id=f"{member[0].rpartition('.')[2]}.{member[1]}") for member in members()],
+)
 def test_a_member_that_we_declare_is_there_as_we_declare_it(
     home: str, name: str, function: ast.FunctionDef | None
 ) -> None:
