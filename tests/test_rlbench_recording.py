@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +115,9 @@ def test_flags_are_those_of_the_motion_that_led_to_a_frame(dialect: str, simulat
 
 
 def test_every_camera_sees_the_table_where_it_is(one: Simulator) -> None:
-    made = demonstrate()
-    expected = rig_cameras(RigConfig("arc", 3), (16, 16))
+    rig = RigConfig("dome", 3)  # its cameras see the table from different heights, those of an arc do not
+    made = demonstrate(replace(SMALL, rig=rig))
+    expected = rig_cameras(rig, (16, 16))
     for name, view in {**made.target_views[0], **made.observations[0].views}.items():
         depth_m = torch.from_numpy(view.depth_m)
         points = unproject(
@@ -176,8 +178,10 @@ def test_an_error_of_the_rig_is_told_and_not_taken_for_a_failed_motion(
     one: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(VisionSensor, "get_matrix", lambda self: np.eye(4))
-    with pytest.raises(SimulatorError, match=r"stands at .* and was put at"):
-        RLBenchDemonstrator(SMALL).demonstrate(SCENE)
+    for failures in ([], ["late"]):
+        one.failures = failures
+        with pytest.raises(SimulatorError, match=r"stands at .* and was put at"):
+            RLBenchDemonstrator(SMALL).demonstrate(SCENE)
 
 
 def test_an_rlbench_that_shows_tasks_something_else_is_refused(one: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
