@@ -58,11 +58,11 @@ def test_the_dialect_is_told_by_signatures(real_episodes: Path, dialect: str) ->
 
     found = api.dialect()
     expected = {
-        "upstream": ("upstream", 8, False, True, False),
-        "peract_fork": ("peract", 9, True, False, False),
-        "gnfactor_fork": ("gnfactor", 9, True, False, True),
+        "upstream": ("upstream", 8, False, True),
+        "peract_fork": ("peract", 9, True, False),
+        "gnfactor_fork": ("gnfactor", 9, True, False),
     }[dialect]
-    told = (found.action_length, found.flag_in_action, found.replays_placements, found.scene_in_callback)
+    told = (found.action_length, found.flag_in_action, found.replays_placements)
     assert (found.name, *told) == expected
 
 

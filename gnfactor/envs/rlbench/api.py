@@ -41,8 +41,6 @@ class Dialect:
     """The forks take with every action whether collisions are ignored; upstream when its planner is made."""
     replays_placements: bool
     """Upstream can place a recorded scene's objects as often as its recorder did, instead of checking for itself."""
-    scene_in_callback: bool
-    """GNFactor's fork calls back while recording with `scene=` and `obs=`, the others with the observation."""
 
     @property
     def action_length(self) -> int:
@@ -59,7 +57,6 @@ def dialect() -> Dialect:
         name="gnfactor" if records_views else "peract" if flag_in_action else "upstream",
         flag_in_action=flag_in_action,
         replays_placements="demo" in signature(TaskEnvironment.reset).parameters,
-        scene_in_callback=records_views,
     )
 
 
