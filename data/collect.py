@@ -294,10 +294,10 @@ def _refuse_mixtures(parser: Parser, given: argparse.Namespace) -> None:
         raise ConfigError("--episodes is needed, or --benchmark; see `python -m data.collect --help`")
     if given.benchmark is not None and (given.episodes is not None or given.seed is not None):
         raise ConfigError(f"the scenes of '{given.benchmark}' are fixed; leave out --episodes and --seed")
-    if given.env != "tabletop" and given.tasks is None:
-        raise ConfigError(f"--tasks: name tasks of {given.env}, separated by commas")
     if given.env != "tabletop" and (given.benchmark is not None or given.report_only):
         raise ConfigError("--benchmark and --report-only are of the built-in world; leave out --env")
+    if given.env != "tabletop" and given.tasks is None:
+        raise ConfigError(f"--tasks: name tasks of {given.env}, separated by commas")
     pictures = ("frames", "cameras", "image_size", "rig", "rig_every")
     unused = [name for name in pictures if getattr(given, name) != parser.get_default(name)]
     if given.report_only and unused:

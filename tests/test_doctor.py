@@ -78,6 +78,7 @@ def test_what_is_lacking_is_a_problem_where_something_needs_it() -> None:
 def test_the_extras_are_those_that_the_project_declares(tmp_path: Path) -> None:
     assert {"sim", "train", "clip", "diffusion", "dev"} <= DECLARED.extras.keys()
     assert packages.Requirement("mujoco", ">=3.10,<4") in DECLARED.extras["sim"]
+    assert "fsspec" in {need.name for need in DECLARED.extras["train"] if need.specifier.startswith(">=")}
     assert DECLARED.tested["torch"][0].isdigit()
     assert not packages.misfits(DECLARED.tested["torch"], DECLARED.core[0].specifier)
     elsewhere = packages.declared(tmp_path)  # as an installed wheel knows them

@@ -37,7 +37,9 @@ def test_published_weights_give_the_published_outputs(published: Path) -> None:
     network = FieldNetwork(FieldNetworkConfig(width=32, features=12), channels=8)
     before = "field/weights/"
     weights = {key.removeprefix(before): tensor for key, tensor in tensors.items() if key.startswith(before)}
-    load_field_weights(network, {f"_neural_renderer.nerf_model.mlp_fine.{key}": t for key, t in weights.items()})
+    copies = ("mlp_coarse", "mlp_fine")  # one network, saved twice
+    released = {f"_neural_renderer.nerf_model.{copy}.{key}": t for copy in copies for key, t in weights.items()}
+    load_field_weights(network, released)
     raw = network(tensors["field/canonical_xyz"], tensors["field/directions"], tensors["field/latent"])
     largest = tensors["field/raw_output"].abs().max().item()
     torch.testing.assert_close(raw, tensors["field/raw_output"], rtol=0, atol=1e-5 * largest)

@@ -126,7 +126,7 @@ def _of(subject: str, wanted: Iterable[Requirement], needed: str, remedy: str, d
 
 
 def _requirements(texts: Iterable[str]) -> tuple[Requirement, ...]:
-    found = (re.match(r"([\w.-]+)\s*([^;]*)", text) for text in texts)
+    found = (re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)", text) for text in texts)
     return tuple(Requirement(match[1], match[2].strip()) for match in found if match)
 
 
