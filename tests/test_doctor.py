@@ -90,7 +90,7 @@ def test_the_extras_are_those_that_the_project_declares(tmp_path: Path) -> None:
 
 def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"mujoco": "3.2.0", "scipy": None}
-    monkeypatch.setattr(packages, "installed", lambda name: there.get(name, "99.0"))
+    monkeypatch.setattr(packages, "installed", lambda name: there.get(name, "9999.0"))
     found = {finding.subject: finding for finding in packages.extras(DECLARED, {"sim": "evaluate.env=tabletop"})}
     sim = found["extra sim"]
     assert sim.level == "problem"
@@ -99,7 +99,7 @@ def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypa
     )
     assert "pip install 'gnfactor[sim]'" in sim.remedy
     assert found["extra clip"].level == "ok"
-    assert "lightning 99.0 (tested: " in found["extra train"].found
+    assert "lightning 9999.0 (tested: " in found["extra train"].found
 
 
 def test_python_and_torch_are_held_against_what_is_declared() -> None:
