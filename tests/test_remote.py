@@ -132,7 +132,11 @@ def test_only_what_is_needed_is_fetched_and_once(here: Path, cache: CacheConfig)
         handler.asked.clear()
         for _again in range(2):
             store.read("sizes/variation1/seed17", [3], ["overhead"])
-        assert len(handler.asked) == len(set(handler.asked)) == 2 * (3 + 5 + 5)
+        # Files of equal content are one in the cache: whether both are fetched depends on which thread is first.
+        contents = {(here / path.lstrip("/")).read_bytes() for path in handler.asked}
+        assert len(handler.asked) == len(set(handler.asked))
+        assert len(contents) <= len(handler.asked) <= 2 * (3 + 5 + 5)
+        assert len(contents) >= 2 * (3 + 5)
         assert not [path for path in handler.asked if "/targets/" in path or "/views/8x6/" in path]
 
 
