@@ -14,8 +14,8 @@ from jaxtyping import install_import_hook
 install_import_hook(["gnfactor", "perceiver"], "beartype.beartype")
 
 # No deadline: the first call of torch in a process takes seconds, and machines are shared.
-# The same cases every time, so that a run says something about the change and nothing about luck; HYPOTHESIS_PROFILE=search
-# draws others each time, which finds what these cases miss.
+# The same cases every time, so that a run says something about the change and nothing about luck.
+# HYPOTHESIS_PROFILE=search draws others each time, which finds what these cases miss.
 settings.register_profile("laws", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=50)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "laws"))
