@@ -1,6 +1,6 @@
 """One configuration tree, merged from YAML files and the command line, checked, and frozen.
 
-OmegaConf stops here: `load` returns plain frozen dataclasses, and every component gets only its own part. A default
+OmegaConf stops below: `load` returns plain frozen dataclasses, and every component gets only its own part. A default
 stands once, beside the component that it configures.
 """
 
@@ -10,15 +10,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
 from gnfactor.augment import AugmentConfig
-from gnfactor.config_keys import check_keys, wrong_value
+from gnfactor.config_tree import load_tree, override_tree, tree_from_yaml
 from gnfactor.errors import ConfigError
 from gnfactor.evaluation.evaluate import EvaluateConfig
 from gnfactor.field.teachers import TeacherConfig
@@ -213,12 +210,7 @@ def load(args: Sequence[str]) -> Config:
     Raises:
         ConfigError: a file is missing or is not YAML, a key is unknown, a value has the wrong type or makes no sense.
     """
-    files = [arg for arg in args if "=" not in arg]
-    overrides = [arg for arg in args if "=" in arg]
-    merged = OmegaConf.structured(Config)
-    for file in files:
-        merged = _merge(merged, _read(Path(file)), file)
-    return _instance(_overridden(merged, overrides))
+    return load_tree(Config, args)
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
@@ -227,7 +219,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     Raises:
         ConfigError: a key is unknown, a value has the wrong type or makes no sense.
     """
-    return _instance(_overridden(OmegaConf.structured(config), overrides))
+    return override_tree(config, overrides)
 
 
 def to_yaml(config: Config) -> str:
@@ -241,14 +233,7 @@ def from_yaml(text: str) -> Config:
     Raises:
         ConfigError: it is not YAML, has other keys or types than ours, or holds an interpolation.
     """
-    try:
-        tree = OmegaConf.create(text)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"the configuration cannot be read: {_first_line(error)}") from error
-    if not isinstance(tree, DictConfig):
-        raise ConfigError("the configuration is a list; keys with values are expected")
-    _refuse_interpolations(OmegaConf.to_container(tree, resolve=False), "")
-    return _instance(_merge(OmegaConf.structured(Config), tree, "the checkpoint"))
+    return tree_from_yaml(Config, text, "the checkpoint")
 
 
 def config_hash(config: Config) -> str:
@@ -257,71 +242,6 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _overridden(tree: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    for text in overrides:
-        tree = _merge(tree, _parse_override(text), "the command line")
-    return tree
-
-
-def _read(path: Path) -> DictConfig:
-    if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path()
-        near = sorted(str(found) for found in folder.rglob("*.yaml")) if path.parent != Path() else []
-        there = ", ".join(near or sorted(str(found) for found in Path("configs").rglob("*.yaml"))) or "none"
-        raise ConfigError(f"there is no configuration file {path}; the YAML files there are: {there}")
-    try:
-        tree = OmegaConf.load(path)
-    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not the YAML that is expected: {_first_line(error)}") from error
-    if not isinstance(tree, DictConfig):
-        raise ConfigError(f"{path} holds a list; keys with values are expected, as in 'train: {{steps: 1000}}'")
-    return tree
-
-
-def _parse_override(override: str) -> DictConfig:
-    key = override.partition("=")[0]
-    if not key or not all(part.isidentifier() for part in key.split(".")):
-        raise ConfigError(f"'{override}' is neither a file nor an override; key=value is expected: train.steps=1000")
-    try:
-        return OmegaConf.from_dotlist([override])
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"the override '{override}' cannot be read: {_first_line(error)}") from error
-
-
-def _merge(base: DictConfig, tree: Any, source: str) -> DictConfig:
-    plain = OmegaConf.to_container(tree, resolve=False)
-    check_keys(Config, plain, source)
-    try:
-        return cast("DictConfig", OmegaConf.merge(base, tree))
-    except OmegaConfBaseException as error:
-        message = wrong_value(Config, plain, source, lambda part: OmegaConf.merge(base, part))
-        raise ConfigError(message or f"{source}: {_first_line(error)}") from error
-
-
-def _instance(merged: DictConfig) -> Config:
-    try:
-        return cast("Config", OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'the configuration'} cannot be used: {_first_line(error)}") from error
-    except ValueError as error:  # from `perceiver`, which knows nothing of our errors
-        raise ConfigError(str(error)) from error
-
-
-def _refuse_interpolations(value: Any, key: str) -> None:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _refuse_interpolations(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            _refuse_interpolations(inner, f"{key}[{index}]")
-    elif isinstance(value, str) and "${" in value:
-        raise ConfigError(f"{key} is {value!r}; a stored configuration holds plain values, never an interpolation")
-
-
 def _at_least(key: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigError(f"{key} is {value}; at least {least} is expected")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -33,7 +33,7 @@ def wrong_value(tree_type: type, tree: Any, source: str, merge: Callable[[Any], 
     """What is wrong with the first value of `tree` that `merge` refuses, or None if it takes them one by one."""
     for key, group, value in _entries(tree_type, tree):
         kind = _types(group)[key.rpartition(".")[2]]
-        if isinstance(value, dict) and _group(kind) is not None:
+        if isinstance(value, dict) and (_group(kind) is not None or _named_group(kind) is not None):
             continue
         part = value
         for name in reversed(key.split(".")):
@@ -57,6 +57,11 @@ def _entries(group: type, tree: Any) -> Iterator[tuple[str, type, Any]]:
         if inner is not None:
             for key, owner, member in _entries(inner, value):
                 yield f"{name}.{key}", owner, member
+        named = _named_group(hints.get(name))
+        if named is not None and isinstance(value, Mapping):
+            for title, group_value in value.items():
+                for key, owner, member in _entries(named, group_value):
+                    yield f"{name}.{title}.{key}", owner, member
 
 
 def _all_keys(group: type) -> Iterator[str]:
@@ -77,6 +82,13 @@ def _group(kind: Any) -> type | None:
         if isinstance(option, type) and is_dataclass(option):
             return option
     return None
+
+
+def _named_group(kind: Any) -> type | None:
+    """The dataclass that the values of a `dict[str, X]` are, if they are one."""
+    if get_origin(kind) is not dict:
+        return None
+    return _group(get_args(kind)[1])
 
 
 def _options(kind: Any) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ GNFactorError
 |- ObservationError    an observation that cannot be used: wrong camera, wrong size, non-finite numbers
 |- SceneError          an environment that cannot make the scene asked for
 |- SimulatorError      a simulator that is not set up, or that failed
+|- RobotError          a robot that cannot be reached, or that does not do what it is asked
 `- MissingExtraError   an optional package that is not installed
 """
 
@@ -39,6 +40,10 @@ class SceneError(GNFactorError):
 
 class SimulatorError(GNFactorError):
     """A simulator that is not set up on this machine, cannot be started, or failed in the middle of something."""
+
+
+class RobotError(GNFactorError):
+    """A robot that cannot be reached, or that does not do what it is asked; names what is missing."""
 
 
 class MissingExtraError(GNFactorError):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gnfactor.envs.tabletop import trajectory
+from gnfactor import trajectory
 from gnfactor.envs.tabletop.arm import Arm
 from gnfactor.envs.tabletop.grasp import Grasp
 from gnfactor.envs.tabletop.inverse_kinematics import InverseKinematics, distinct_solutions

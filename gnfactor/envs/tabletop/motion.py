@@ -23,9 +23,9 @@ from gnfactor.envs.tabletop.grasp import Grasp
 from gnfactor.envs.tabletop.inverse_kinematics import InverseKinematics, distinct_solutions
 from gnfactor.envs.tabletop.planning import PlanningBudget, path_is_free, plan
 from gnfactor.envs.tabletop.robot import FINGER_OPEN_M, SERVO_LAG_S
-from gnfactor.envs.tabletop.trajectory import Trajectory, time_path
 from gnfactor.geometry import rotation_angle_deg
 from gnfactor.scene import TABLE_HEIGHT_M, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M
+from gnfactor.trajectory import Trajectory, time_path
 
 TIP_LOWER_M: Final = (WORKSPACE_LOWER_M[0], WORKSPACE_LOWER_M[1], TABLE_HEIGHT_M + 0.002)
 """Lowest position that the gripper frame may be sent to; z as in RLBench's own check."""

@@ -8,13 +8,14 @@ offsets were measured on recorded demonstrations. Joint positions here are alway
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi, radians, sin
+from math import cos, radians, sin
 
 import mujoco
 import numpy as np
 from jaxtyping import Float
 from mujoco import mjtGeom
 
+from gnfactor.kinematics import FLANGE_M, FRANKA_CHAIN, link_poses
 from gnfactor.scene import TABLE_HEIGHT_M
 
 BASE_POSITION_M = (-0.268, -0.006, TABLE_HEIGHT_M)
@@ -48,28 +49,24 @@ SERVO_LAG_S = 0.1
 
 
 @dataclass(frozen=True)
-class _Joint:
-    """One row of the modified (Craig) Denavit-Hartenberg table, with what drives the joint."""
+class _Servo:
+    """What a link weighs, and what drives its joint."""
 
-    a: float
-    d: float
-    alpha: float
     mass: float
     stiffness: float
     torque: float
 
 
-_CHAIN = (
-    _Joint(a=0.0, d=0.333, alpha=0.0, mass=3.0, stiffness=4500.0, torque=87.0),
-    _Joint(a=0.0, d=0.0, alpha=-pi / 2, mass=3.0, stiffness=4500.0, torque=87.0),
-    _Joint(a=0.0, d=0.316, alpha=pi / 2, mass=2.5, stiffness=3500.0, torque=87.0),
-    _Joint(a=0.0825, d=0.0, alpha=pi / 2, mass=2.5, stiffness=3500.0, torque=87.0),
-    _Joint(a=-0.0825, d=0.384, alpha=-pi / 2, mass=2.5, stiffness=2000.0, torque=12.0),
-    _Joint(a=0.0, d=0.0, alpha=pi / 2, mass=1.5, stiffness=2000.0, torque=12.0),
-    _Joint(a=0.088, d=0.0, alpha=pi / 2, mass=0.7, stiffness=2000.0, torque=12.0),
+_SERVOS = (
+    _Servo(mass=3.0, stiffness=4500.0, torque=87.0),
+    _Servo(mass=3.0, stiffness=4500.0, torque=87.0),
+    _Servo(mass=2.5, stiffness=3500.0, torque=87.0),
+    _Servo(mass=2.5, stiffness=3500.0, torque=87.0),
+    _Servo(mass=2.5, stiffness=2000.0, torque=12.0),
+    _Servo(mass=1.5, stiffness=2000.0, torque=12.0),
+    _Servo(mass=0.7, stiffness=2000.0, torque=12.0),
 )
 _HAND_MASS, _FINGER_MASS = 0.7, 0.1
-_FLANGE_M = 0.107
 _HAND_OFFSET_M = (0.0014, 0.0014)
 _HAND_TURN = radians(135.1)
 _TIP_M = 0.1104
@@ -150,14 +147,14 @@ def add_panda(spec: mujoco.MjSpec) -> None:
     """Add the arm, its servos and the site of its gripper frame to a scene whose angles are in radians."""
     parent = spec.worldbody.add_body(name=BASE_BODY, pos=BASE_POSITION_M)
     _add_parts(parent, _BASE_PARTS, mass=3.0)
-    for i, joint in enumerate(_CHAIN):
+    for i, (joint, drive) in enumerate(zip(FRANKA_CHAIN, _SERVOS, strict=True)):
         parent = parent.add_body(
             name=LINK_BODIES[i],
             pos=(joint.a, -sin(joint.alpha) * joint.d, cos(joint.alpha) * joint.d),
             quat=_quaternion_of_joint_frame(joint.alpha, float(_ZERO[i])),
             gravcomp=1,
         )
-        _add_parts(parent, _LINK_PARTS[i], joint.mass)
+        _add_parts(parent, _LINK_PARTS[i], drive.mass)
         parent.add_joint(
             name=ARM_JOINTS[i],
             axis=(0, 0, 1),
@@ -166,9 +163,9 @@ def add_panda(spec: mujoco.MjSpec) -> None:
             armature=0.1,
         )
         servo = spec.add_actuator(name=ARM_ACTUATORS[i], trntype=mujoco.mjtTrn.mjTRN_JOINT, target=ARM_JOINTS[i])
-        servo.set_to_position(kp=joint.stiffness, kv=joint.stiffness * SERVO_LAG_S)
+        servo.set_to_position(kp=drive.stiffness, kv=drive.stiffness * SERVO_LAG_S)
         servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
-        servo.forcerange = (-joint.torque, joint.torque)
+        servo.forcerange = (-drive.torque, drive.torque)
     _add_hand(spec, parent)
     _exclude_near_links(spec)
 
@@ -177,19 +174,10 @@ def forward_kinematics(joints: Float[np.ndarray, "7"]) -> Float[np.ndarray, "4 4
     """`world_from_gripper` of joint positions as RLBench records them (rad)."""
     pose = np.eye(4)
     pose[:3, 3] = BASE_POSITION_M
-    for joint, angle in zip(_CHAIN, joints + _ZERO, strict=True):
-        ca, sa, ct, st = cos(joint.alpha), sin(joint.alpha), cos(angle), sin(angle)
-        pose = pose @ np.array(
-            [
-                [ct, -st, 0, joint.a],
-                [st * ca, ct * ca, -sa, -sa * joint.d],
-                [st * sa, ct * sa, ca, ca * joint.d],
-                [0, 0, 0, 1],
-            ]
-        )
     c, s = cos(_HAND_TURN), sin(_HAND_TURN)
     x, y = _HAND_OFFSET_M
-    return pose @ np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, _FLANGE_M + _TIP_M], [0, 0, 0, 1]])
+    link_from_gripper = np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, FLANGE_M + _TIP_M], [0, 0, 0, 1]])
+    return pose @ link_poses(joints + _ZERO)[-1] @ link_from_gripper
 
 
 def _quaternion_of_joint_frame(alpha: float, zero: float) -> tuple[float, float, float, float]:
@@ -214,7 +202,7 @@ def _add_parts(body: mujoco.MjsBody, parts: tuple[_Tube | _Block, ...], mass: fl
 def _add_hand(spec: mujoco.MjSpec, link7: mujoco.MjsBody) -> None:
     hand = link7.add_body(
         name=HAND_BODY,
-        pos=(*_HAND_OFFSET_M, _FLANGE_M),
+        pos=(*_HAND_OFFSET_M, FLANGE_M),
         quat=(cos(_HAND_TURN / 2), 0, 0, sin(_HAND_TURN / 2)),
         gravcomp=1,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 MAX_JOINT_SPEED = 1.5
-"""rad/s, for every joint; the Panda's own limits are 2.2 and 2.6."""
+"""rad/s, for every joint, unless the caller says otherwise; the Panda's own limits are 2.2 and 2.6."""
 MAX_JOINT_ACCELERATION = 5.0
 """rad/s^2."""
 _SPACING_RAD = 0.02
@@ -29,6 +29,8 @@ def time_path(
     timestep_s: float,
     tip_positions: Float[np.ndarray, "points 3"] | None = None,
     max_tip_speed_m_s: float = np.inf,
+    max_joint_speed: float = MAX_JOINT_SPEED,
+    max_joint_acceleration: float = MAX_JOINT_ACCELERATION,
 ) -> Trajectory:
     """As fast as the limits allow along a path, from rest to rest.
 
@@ -41,11 +43,11 @@ def time_path(
     if not len(lengths):
         return Trajectory(positions=path[-1:], velocities=np.zeros((1, 7)))
     tangents = np.diff(points, axis=0) / lengths[:, None]
-    limits = np.full(len(lengths), MAX_JOINT_SPEED)
+    limits = np.full(len(lengths), max_joint_speed)
     if tips is not None:
         tip_steps = np.linalg.norm(np.diff(tips, axis=0), axis=1)
         limits = np.minimum(limits, max_tip_speed_m_s * lengths / np.maximum(tip_steps, 1e-9))
-    speeds = _speeds(lengths, tangents, limits)
+    speeds = _speeds(lengths, tangents, limits, max_joint_acceleration)
     durations = 2 * lengths / (speeds[:-1] + speeds[1:])
     times = np.concatenate(([0], durations.cumsum()))
     steps = max(int(np.ceil(times[-1] / timestep_s)), 1)
@@ -77,15 +79,18 @@ def _densify(
 
 
 def _speeds(
-    lengths: Float[np.ndarray, "edges"], tangents: Float[np.ndarray, "edges 7"], limits: Float[np.ndarray, "edges"]
+    lengths: Float[np.ndarray, "edges"],
+    tangents: Float[np.ndarray, "edges 7"],
+    limits: Float[np.ndarray, "edges"],
+    max_acceleration: float,
 ) -> Float[np.ndarray, "points"]:
     """Speed along the path at every point."""
     highest = np.concatenate(([0], np.minimum(limits[:-1], limits[1:]), [0]))
     turning = np.abs(np.diff(tangents, axis=0)).max(1) * 2 / (lengths[:-1] + lengths[1:])
-    at_corners = np.sqrt(MAX_JOINT_ACCELERATION / np.maximum(turning, 1e-9))
-    highest[1:-1] = np.minimum(highest[1:-1], np.maximum(at_corners, _SLOWEST * MAX_JOINT_SPEED))
+    at_corners = np.sqrt(max_acceleration / np.maximum(turning, 1e-9))
+    highest[1:-1] = np.minimum(highest[1:-1], np.maximum(at_corners, _SLOWEST * limits.max()))
     squares = highest**2
-    gain = 2 * MAX_JOINT_ACCELERATION * lengths
+    gain = 2 * max_acceleration * lengths
     for i in range(1, len(squares)):
         squares[i] = min(squares[i], squares[i - 1] + gain[i - 1])
     for i in range(len(squares) - 2, -1, -1):

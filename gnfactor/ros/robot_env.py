@@ -1,0 +1,75 @@
+"""A real robot as an Env: what stands before it now, one keyframe at a time, held whenever nobody moves it."""
+
+from __future__ import annotations
+
+from gnfactor.actions import Action
+from gnfactor.envs.base import Capabilities, LiveScene, Scene, Start, Step
+from gnfactor.errors import SceneError
+from gnfactor.ros.config import RobotConfig
+from gnfactor.ros.executors import Executor, is_open
+from gnfactor.ros.link import RobotLink
+from gnfactor.ros.safety import SafetyGuard
+from gnfactor.scene import ARM, ArmState, Observation, View
+
+
+class RobotEnv:
+    """One robot behind one link, with the guard between it and any policy."""
+
+    def __init__(self, link: RobotLink, config: RobotConfig) -> None:
+        self._link, self._config = link, config
+        self._guard = SafetyGuard(config)
+        self._executor = Executor(link, self._guard, config)
+        self._began_s: float | None = None
+        self._step = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(seeded=False, restores_stored_scenes=False, knows_success=False)
+
+    def reset(self, scene: Scene) -> Start:
+        """Take what stands before the robot as a new episode; moves nothing.
+
+        Raises:
+            SceneError: the scene is not a live one.
+            RobotError: the robot cannot be reached.
+        """
+        if not isinstance(scene, LiveScene):
+            raise SceneError(f"a real robot cannot make {scene}; set it up by hand and use a LiveScene")
+        if not scene.instruction.strip():
+            raise SceneError("the instruction is empty; say what the robot is to do")
+        self._link.hold()
+        self._step, self._began_s = 0, self._link.now_s()
+        return Start(self._observe(self._began_s), (scene.instruction,))
+
+    def step(self, action: Action) -> Step:
+        """Carry out one action, or refuse it; the robot holds afterwards.
+
+        Raises:
+            RobotError: the robot cannot be reached any more.
+            SceneError: there was no reset.
+        """
+        if self._began_s is None:
+            raise SceneError("the robot has no episode yet; call reset first")
+        outcome = self._executor.execute(action)
+        self._step += 1
+        return Step(self._observe(self._began_s), None, outcome.refused, outcome.blocked)
+
+    def hold(self) -> None:
+        """Command the measured pose."""
+        self._link.hold()
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _observe(self, began_s: float) -> Observation:
+        seen = self._link.observe(self._config.guard.max_image_age_s)
+        state = self._link.state()
+        views = {name: View(view.camera, view.rgb, view.depth_m) for name, view in seen.items()}
+        arm = ArmState(
+            world_from_gripper=self._guard.measured_pose(state),
+            gripper_open=is_open(state, self._config),
+            finger_positions_m=state.finger_positions_m,
+            joint_positions=state.joint_positions,
+            joint_velocities=state.joint_velocities,
+        )
+        return Observation(self._step, self._link.now_s() - began_s, views, {ARM: arm})
