@@ -1,7 +1,7 @@
 """ROS 1 from Debian, for tests: `python tools/ros.py install FOLDER`, `python tools/ros.py run FOLDER -- COMMAND...`.
 
-`install` gets Debian's packages where they are missing (this needs Debian 12 or a relative, apt and root) and fills FOLDER
-with links to ROS's Python modules and to nothing else: a virtual environment sees rospy, but none of Debian's other
+`install` gets Debian's packages where they are missing (this needs Debian 12, apt and root) and fills FOLDER with
+links to ROS's Python modules and to nothing else: a virtual environment sees rospy, but none of Debian's other
 packages. `run` starts a command that finds them, talks to a master on the loopback interface only and, where the kernel
 allows it, sees no other interface at all. It takes CPython 3.11, for which Debian 12 has compiled them.
 """
@@ -24,7 +24,13 @@ DEBIAN = Path("/usr/lib/python3/dist-packages")
 MASTER = Path("/usr/bin/rosmaster")
 PACKAGES = (
     *("python3-rospy", "python3-rosmaster", "python3-actionlib", "python3-actionlib-msgs", "python3-tf2-ros"),
-    *("python3-tf2-msgs", "python3-sensor-msgs", "python3-trajectory-msgs", "python3-geometry-msgs", "python3-std-msgs"),
+    *(
+        "python3-tf2-msgs",
+        "python3-sensor-msgs",
+        "python3-trajectory-msgs",
+        "python3-geometry-msgs",
+        "python3-std-msgs",
+    ),
     *("python3-std-srvs", "python3-rosgraph-msgs", "python3-genpy", "python3-genmsg", "python3-message-filters"),
     "python3-netifaces",
 )
@@ -58,8 +64,8 @@ def install(folder: Path) -> int:
     """Make `folder` complete; takes no time where it is."""
     if sys.version_info[:2] != PYTHON or platform.python_implementation() != "CPython":
         return _refused(
-            f"this is {platform.python_implementation()} {platform.python_version()}, and Debian 12 has compiled ROS 1 for "
-            "CPython 3.11; make the environment with it: make env PYTHON=python3.11"
+            f"this is {platform.python_implementation()} {platform.python_version()}, and Debian 12 has ROS 1 compiled "
+            "for CPython 3.11; make the environment with it: make env PYTHON=python3.11"
         )
     if lacking():
         complaint = _apt()
@@ -89,7 +95,7 @@ def link(folder: Path) -> None:
 
 
 def run(folder: Path, command: Sequence[str]) -> int:
-    """Become a command that sees ROS; does not come back if that works."""
+    """A command that sees ROS, its exit status; refused where ROS is not complete."""
     if lacking() or not folder.is_dir():
         return _refused(f"ROS 1 is not complete in {folder}; first: python tools/ros.py install {folder}")
     python_path = [str(folder.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -97,7 +103,7 @@ def run(folder: Path, command: Sequence[str]) -> int:
     if not leave_network():
         print("ROS shares this machine's network, on its loopback interface: a network of its own takes root on Linux")
     sys.stdout.flush()
-    os.execvp(command[0], command)  # noqa: S606 (the user's own command)
+    return subprocess.run(command, check=False).returncode
 
 
 def leave_network() -> bool:
@@ -128,7 +134,11 @@ def _apt() -> str | None:
             last = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
             return f"apt-get {step[0]} failed:\n{last}\nsee what it complains about; ROS 1 is in Debian 12"
     missing = lacking()
-    return f"Debian's packages are installed, but not in them: {', '.join(missing)}; is this Debian 12?" if missing else None
+    return (
+        f"Debian's packages are installed, but not in them: {', '.join(missing)}; is this Debian 12?"
+        if missing
+        else None
+    )
 
 
 def _compiled() -> list[Path]:

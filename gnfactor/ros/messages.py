@@ -13,17 +13,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
 
 INSTALL = (
-    "apt-get install python3-rospy python3-actionlib python3-sensor-msgs python3-trajectory-msgs (Debian 12), or source "
-    "the setup.bash of a ROS 1 installation"
+    "apt-get install python3-rospy python3-actionlib python3-sensor-msgs python3-trajectory-msgs (Debian 12), or by "
+    "sourcing the setup.bash of a ROS 1 installation"
 )
 _SEPARATOR = "=" * 80
 
 
+@runtime_checkable
 class Raw(Protocol):
     """A message as it came: `rospy.AnyMsg` in a subscriber's callback."""
 
@@ -83,8 +84,8 @@ def message_class(name: str) -> type[Any]:
     if action is None:
         known = ", ".join(f"{known}Action" for known in _ACTIONS)
         raise ConfigError(
-            f"no package of messages installed here has '{name}', and without one we know only {known} and their parts; "
-            "correct the name, or install its package on this computer"
+            f"no package of messages installed here has '{name}', and without one we know only {known} and their "
+            "parts; correct the name, or install its package on this computer"
         )
     return built_class(name, action)
 
@@ -110,7 +111,7 @@ def decode(raw: Raw) -> Any:
         MissingExtraError: ROS 1 is not installed.
         DataError: the definition does not belong to the checksum that came with it.
     """
-    header = raw._connection_header  # noqa: SLF001 (rospy has no other way to it)
+    header = raw._connection_header
     name = header["type"]
     found = _generated(name, header["message_definition"])[name]
     if found._md5sum != header["md5sum"]:
@@ -119,7 +120,7 @@ def decode(raw: Raw) -> Any:
             f"have {header['md5sum']}; update the software of the robot, or install its package of messages here"
         )
     message = found()
-    message.deserialize(raw._buff)  # noqa: SLF001 (as above)
+    message.deserialize(raw._buff)
     return message
 
 
