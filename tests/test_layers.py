@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         ),
     ),
     ("gnfactor.model",),
-    ("gnfactor.agent", "gnfactor.rollout", "gnfactor.envs.*", "gnfactor.build"),
+    ("gnfactor.agent", "gnfactor.rollout", "gnfactor.envs.*", "gnfactor.build", "gnfactor.ros.*"),
     ("gnfactor.config", "gnfactor.checkpoint"),
     ("gnfactor.training.*", "gnfactor.evaluation.*"),
     ("gnfactor.compare", "gnfactor.import_checkpoint", "gnfactor.doctor.*"),
@@ -156,6 +156,9 @@ EXTRAS = {
     "diffusers",
     "transformers",
     "pytorch3d",
+    "rospy",
+    "actionlib",
+    "genpy",
 }
 """Packages that a robot's computer, with the plain wheel installed, has not."""
 

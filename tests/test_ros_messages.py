@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,12 +62,12 @@ def test_an_installed_package_is_preferred() -> None:
     assert message_class("std_msgs/Header") is Header
 
 
-def raw(message: object, checksum: str) -> SimpleNamespace:
-    """A message as rospy.AnyMsg has it."""
+def published(message: Any, checksum: str) -> tuple[dict[str, str], bytes]:
+    """A message as it comes from the wire: header of the connection, bytes."""
     buffer = io.BytesIO()
     message.serialize(buffer)
     header = {"type": message._type, "md5sum": checksum, "message_definition": message._full_text}
-    return SimpleNamespace(_buff=buffer.getvalue(), _connection_header=header)
+    return header, buffer.getvalue()
 
 
 @given(st.lists(NUMBERS, min_size=7, max_size=7), st.integers(0, 6), st.booleans())
@@ -76,13 +76,13 @@ def test_what_comes_with_its_definition_is_read_without_its_package(
 ) -> None:
     state = FrankaState(q=joints, robot_mode=mode)
     state.current_errors.cartesian_reflex = reflex
-    read = decode(raw(state, FrankaState._md5sum))
+    read = decode(*published(state, FrankaState._md5sum))
     assert (list(read.q), read.robot_mode, read.current_errors.cartesian_reflex) == (joints, mode, reflex)
 
 
 def test_a_definition_that_is_not_that_of_the_checksum_is_refused() -> None:
     with pytest.raises(DataError, match=f"checksum {FrankaState._md5sum}, but says.*0123"):
-        decode(raw(FrankaState(), "0123"))
+        decode(*published(FrankaState(), "0123"))
 
 
 def test_an_unknown_message_is_refused_with_those_that_are_known() -> None:

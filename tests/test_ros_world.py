@@ -22,8 +22,8 @@ from std_msgs.msg import Bool  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
 from gnfactor.envs.tabletop.robot import JOINT_4_OFFSET, REST_JOINTS, forward_kinematics  # noqa: E402
-from gnfactor.ros.messages import decode, message_class  # noqa: E402
-from tests.ros.client import Client  # noqa: E402
+from gnfactor.ros.messages import message_class  # noqa: E402
+from tests.ros.client import STATE, Client  # noqa: E402
 from tests.ros.franka_node import ARM_JOINTS, BASE, BASE_POSITION_M, HAND  # noqa: E402
 from tests.ros.master import LOOPBACK, environment, franka, free_port, master  # noqa: E402
 
@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 COLOR, DEPTH = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw"
-INFO, STATE = "/camera/color/camera_info", "/franka_state_controller/franka_states"
+INFO = "/camera/color/camera_info"
 VELOCITY, SUCCESS = "/simulation/gripper_velocity", "/simulation/success"
 TRAJECTORY = "/position_joint_trajectory_controller/follow_joint_trajectory"
 MOVE, REFLEX = 2, 4
@@ -51,7 +51,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         rospy.init_node("test", disable_signals=True)
         client = Client()
         client.listen(STATE)
-        client.latest["state"] = lambda: decode(client.latest[STATE])
         for topic, kind in (
             ("/joint_states", JointState),
             (COLOR, Image),
@@ -73,7 +72,7 @@ def drawer(client: Client) -> Client:
     client.switch("camera", True)
     client.switch("stale_stamps", False)
     client.stage("open_drawer", 0, 0)
-    assert client.wait(lambda: client.latest["state"]().robot_mode == MOVE)
+    assert client.wait(lambda: client.state().robot_mode == MOVE)
     return client
 
 
@@ -120,7 +119,7 @@ def networks() -> list[str]:
 
 
 def test_the_state_agrees_with_the_kinematics(drawer: Client) -> None:
-    state, joints = drawer.latest["state"](), drawer.latest["/joint_states"]
+    state, joints = drawer.state(), drawer.latest["/joint_states"]
     assert joints.name[:7] == list(ARM_JOINTS)
     assert np.allclose(joints.position[:7], REST_JOINTS + np.eye(7)[3] * JOINT_4_OFFSET, atol=2e-3)
     assert np.allclose(joints.position[7:], 0.04, atol=1e-3)
@@ -158,14 +157,14 @@ def test_a_target_moves_the_arm_there_and_it_stays(drawer: Client) -> None:
 def test_a_target_far_away_is_a_reflex_until_recovery(drawer: Client) -> None:
     start = drawer.pose()
     drawer.send(lowered(drawer, 0.3))
-    assert drawer.wait(lambda: drawer.latest["state"]().robot_mode == REFLEX)
-    assert drawer.latest["state"]().current_errors.cartesian_reflex
+    assert drawer.wait(lambda: drawer.state().robot_mode == REFLEX)
+    assert drawer.state().current_errors.cartesian_reflex
     assert drawer.wait(lambda: is_still(drawer), 10.0)
     drawer.send(lowered(drawer, 0.05))
     time.sleep(0.5)
     assert np.abs(drawer.pose() - start).max() < 0.003
     drawer.recover()
-    assert drawer.wait(lambda: drawer.latest["state"]().robot_mode == MOVE)
+    assert drawer.wait(lambda: drawer.state().robot_mode == MOVE)
     assert drawer.go(lowered(drawer, 0.05)) < 0.003
 
 
@@ -173,7 +172,7 @@ def test_a_reflex_can_be_forced_in_the_middle_of_a_motion(drawer: Client) -> Non
     drawer.send(lowered(drawer, 0.1))
     assert drawer.wait(lambda: speed_m_s(drawer) > 0.02)
     drawer.trigger("force_reflex")
-    assert drawer.wait(lambda: drawer.latest["state"]().robot_mode == REFLEX)
+    assert drawer.wait(lambda: drawer.state().robot_mode == REFLEX)
     assert drawer.wait(lambda: is_still(drawer), 10.0)
     drawer.recover()
 

@@ -1,1 +1,1 @@
-"""A real Franka as an Env: links to the robot, the guard in front of them, and what both speak."""
+"""A real arm behind a robot middleware, as an Env. Nothing here imports ROS until a link needs it."""

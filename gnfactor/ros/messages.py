@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
 
@@ -22,14 +22,6 @@ INSTALL = (
     "sourcing the setup.bash of a ROS 1 installation"
 )
 _SEPARATOR = "=" * 80
-
-
-@runtime_checkable
-class Raw(Protocol):
-    """A message as it came: `rospy.AnyMsg` in a subscriber's callback."""
-
-    _buff: bytes
-    _connection_header: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -104,14 +96,17 @@ def built_class(name: str, action: str) -> type[Any]:
     return _generated(action + "Action", _definition(action))[name]
 
 
-def decode(raw: Raw) -> Any:
+def decode(header: Mapping[str, str], body: bytes) -> Any:
     """A message from its bytes, by the definition that its publisher sent along.
+
+    Args:
+        header: of the connection; `_connection_header` of the `rospy.AnyMsg` that a subscriber is given.
+        body: `_buff` of it.
 
     Raises:
         MissingExtraError: ROS 1 is not installed.
         DataError: the definition does not belong to the checksum that came with it.
     """
-    header = raw._connection_header
     name = header["type"]
     found = _generated(name, header["message_definition"])[name]
     if found._md5sum != header["md5sum"]:
@@ -119,9 +114,7 @@ def decode(raw: Raw) -> Any:
             f"the publisher of {name} sent a definition with the checksum {found._md5sum}, but says that its messages "
             f"have {header['md5sum']}; update the software of the robot, or install its package of messages here"
         )
-    message = found()
-    message.deserialize(raw._buff)
-    return message
+    return found().deserialize(body)
 
 
 def ros_module(name: str) -> ModuleType:
@@ -136,6 +129,7 @@ def ros_module(name: str) -> ModuleType:
         raise MissingExtraError(name.partition(".")[0], INSTALL) from error
 
 
+@lru_cache
 def _installed(name: str) -> type[Any] | None:
     """The class from the package that is named, None where there is no such package or message."""
     package, _, message = name.partition("/")

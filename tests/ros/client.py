@@ -15,9 +15,10 @@ from geometry_msgs.msg import PoseStamped
 from scipy.spatial.transform import Rotation, Slerp
 from std_srvs.srv import SetBool, Trigger
 
-from gnfactor.ros.messages import message_class
+from gnfactor.ros.messages import decode, message_class
 from tests.ros.franka_node import BASE, BASE_POSITION_M
 
+STATE = "/franka_state_controller/franka_states"
 TARGET = "/cartesian_impedance_example_controller/equilibrium_pose"
 _SPEED_M_S, _SPEED_RAD_S, _RATE_HZ = 0.3, 1.0, 30.0
 _LEAD_M = 0.06
@@ -49,9 +50,14 @@ class Client:
             time.sleep(0.005)
         return True
 
+    def state(self) -> Any:
+        """The arm's own state, by the definition that came with it."""
+        raw = self.latest[STATE]
+        return decode(raw._connection_header, raw._buff)
+
     def pose(self) -> np.ndarray:
         """`base_from_gripper` as the state has it, which is by columns."""
-        return np.array(self.latest["state"]().O_T_EE).reshape(4, 4).T
+        return np.array(self.state().O_T_EE).reshape(4, 4).T
 
     def send(self, base_from_gripper: np.ndarray) -> None:
         """Publish one target."""

@@ -27,7 +27,9 @@ _FILTER_PER_MS = 0.005
 _STIFFNESS = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])
 _DAMPING = np.array([50.0, 50.0, 50.0, 40.0, 20.0, 15.0, 5.0])
 """Of the joints' springs, Nm/rad, and their dampers, Nms/rad."""
-_CONTROL_STEPS, _IK_ITERATIONS = 5, 3
+_CONTROL_STEPS, _IK_ITERATIONS = 5, 4
+_MISS_M, _MISS_RAD = 0.002, 0.02
+"""A target that inverse kinematics misses by more is out of reach."""
 _STARTS_AT_RAD = 0.05
 _STILL_M_S = 0.002
 
@@ -176,14 +178,22 @@ class Panda:
         """Targets at which the servos give the torques of the joints' springs and dampers."""
         if self._steps % _CONTROL_STEPS == 0:
             self._smooth_target()
-            found = self._kinematics.search(self._smoothed, self._commanded, _IK_ITERATIONS).joints
-            self._commanded_speeds = (found - self._commanded) / (_CONTROL_STEPS * self._model.opt.timestep)
-            self._commanded = found
+            self._command_next()
         self._steps += 1
         joints, speeds = self._data.qpos[self.arm.qpos], self._data.qvel[self.arm.dofs]
         spring = self._stiffness * (self._commanded - joints)
         torque = spring + self._damping * (self._commanded_speeds - speeds)
         return joints + (torque + self._servo_damping * speeds) / self._servo_stiffness
+
+    def _command_next(self) -> None:
+        """Joint positions for the smoothed target, as far as joints turn in this time; as before out of reach."""
+        attempt = self._kinematics.search(self._smoothed, self._commanded, _IK_ITERATIONS)
+        is_in_reach = attempt.miss_m < _MISS_M and attempt.miss_rad < _MISS_RAD
+        time_s = _CONTROL_STEPS * self._model.opt.timestep
+        wanted = (attempt.joints - self._commanded) / time_s if is_in_reach else np.zeros(7)
+        fastest = np.array(MAX_JOINT_SPEED)
+        self._commanded_speeds = np.clip(wanted, -fastest, fastest)
+        self._commanded = self._commanded + self._commanded_speeds * time_s
 
     def _smooth_target(self) -> None:
         """Bring what the springs pull towards a little nearer to what was asked for."""
