@@ -2,6 +2,7 @@
 # make field : set up, collect scenes seen from all around, train the neural feature field alone, leave runs/field_only
 # make test  : set up and run every test
 # make rlbench-contract : hold what we call of RLBench and PyRep against their signatures, without either
+# make ros-test : install Debian's ROS 1 where it may (root, apt), test against a real master and a simulated Franka
 # make env   : only set up (.venv)          make check : linters and type checker
 # make doctor: what works on this machine, and how to mend what does not; CONFIG="configs/gnfactor.yaml ..." for what
 #              that configuration needs
@@ -9,9 +10,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 RLBENCH_DIR ?= ../shared/rlbench
+ROS := .ros
 DEMO_TASKS := open_drawer,push_buttons,slide_block_to_color_target
 
-.PHONY: env test check doctor demo field rlbench-check rlbench-contract clean
+.PHONY: env test check doctor demo field rlbench-check rlbench-contract ros-test clean
 .DELETE_ON_ERROR:
 
 env: $(VENV)/.ready
@@ -61,5 +63,10 @@ rlbench-check: env
 rlbench-contract: env
 	$(RUN) -m pytest -q tests/test_rlbench_contract.py
 
+# Real ROS 1, on the loopback interface of a network of its own where root may have one.
+ros-test: env
+	@$(RUN) tools/ros.py install $(ROS)
+	GNFACTOR_ROS=required $(RUN) tools/ros.py run $(ROS) -- $(RUN) -m pytest -q -m ros $(wildcard tests/test_ros_*.py)
+
 clean:
-	rm -rf $(VENV) runs data/stores .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ROS) runs data/stores .pytest_cache .ruff_cache .hypothesis

@@ -159,6 +159,9 @@ EXTRAS = {
     "diffusers",
     "transformers",
     "pytorch3d",
+    "rospy",
+    "actionlib",
+    "genpy",
 }
 """Packages that a robot's computer, with the plain wheel installed, has not."""
 

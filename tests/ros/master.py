@@ -1,0 +1,96 @@
+"""A rosmaster and a Franka as processes of their own, on the loopback interface, until a block ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOOPBACK = "127.0.0.1"
+_PROGRAM = ("/usr/bin/python3", "/usr/bin/rosmaster")
+_READY_S, _END_S = 30.0, 5.0
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens at."""
+    with socket.socket() as bound:
+        bound.bind((LOOPBACK, 0))
+        return bound.getsockname()[1]
+
+
+def environment(port: int, folder: Path) -> dict[str, str]:
+    """Variables of a process that talks to the master at `port`; ROS's own log files go to `folder`."""
+    return {
+        **os.environ,
+        "ROS_MASTER_URI": f"http://{LOOPBACK}:{port}",
+        "ROS_IP": LOOPBACK,
+        "ROS_LOG_DIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@contextmanager
+def master(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A real master, from when it answers until the block ends."""
+    # It is Debian's own program, under Debian's own Python: what our Python is told to find is not for it.
+    variables = {name: value for name, value in environment(port, folder).items() if name != "PYTHONPATH"}
+    with process((*_PROGRAM, "--core", "-p", str(port)), variables, folder / "rosmaster.txt") as started:
+        _wait(lambda: _answers(port), started, folder / "rosmaster.txt")
+        yield started
+
+
+@contextmanager
+def franka(port: int, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The simulated Franka, from when it runs until the block ends; `options` are those of `franka_node`."""
+    variables, log = environment(port, folder), folder / "franka.txt"
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), variables.get("PYTHONPATH")]))
+    log.unlink(missing_ok=True)
+    with process((sys.executable, "-m", "tests.ros.franka_node", *options), variables, log) as started:
+        _wait(lambda: "ready" in log.read_text(), started, log)
+        yield started
+
+
+@contextmanager
+def process(command: Sequence[str], variables: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is asked to end, and then made to, when the block ends; what it prints goes to `log`."""
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            command,
+            env=dict(variables),
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                started.wait()
+
+
+def _wait(is_ready, started: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _READY_S
+    while not is_ready():
+        if started.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"{started.args} has not become ready; it printed:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with xmlrpc.client.ServerProxy(f"http://{LOOPBACK}:{port}") as proxy:
+            return proxy.getUri("/test")[0] == 1
+    except OSError:
+        return False

@@ -1,0 +1,154 @@
+"""ROS 1 from Debian, for tests: `python tools/ros.py install FOLDER`, `python tools/ros.py run FOLDER -- COMMAND...`.
+
+`install` gets Debian's packages where they are missing (this needs Debian 12, apt and root) and fills FOLDER with
+links to ROS's Python modules and to nothing else: a virtual environment sees rospy, but none of Debian's other
+packages. `run` starts a command that finds them, talks to a master on the loopback interface only and, where the kernel
+allows it, sees no other interface at all. It takes CPython 3.11, for which Debian 12 has compiled them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import platform
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DEBIAN = Path("/usr/lib/python3/dist-packages")
+MASTER = Path("/usr/bin/rosmaster")
+PACKAGES = (
+    *("python3-rospy", "python3-rosmaster", "python3-actionlib", "python3-actionlib-msgs", "python3-tf2-ros"),
+    *(
+        "python3-tf2-msgs",
+        "python3-sensor-msgs",
+        "python3-trajectory-msgs",
+        "python3-geometry-msgs",
+        "python3-std-msgs",
+    ),
+    *("python3-std-srvs", "python3-rosgraph-msgs", "python3-genpy", "python3-genmsg", "python3-message-filters"),
+    "python3-netifaces",
+)
+"""What is asked for; apt adds some eighty others."""
+MODULES = (
+    *("rospy", "rosgraph", "rosgraph_msgs", "roslib", "roscpp", "genpy", "genmsg", "message_filters", "catkin"),
+    *("actionlib", "actionlib_msgs", "tf2_ros", "tf2_py", "tf2_msgs", "sensor_msgs", "trajectory_msgs"),
+    *("geometry_msgs", "std_msgs", "std_srvs", "rospkg", "catkin_pkg", "defusedxml"),
+)
+"""ROS's own, and three that only ROS uses. Without their metadata, so that pip does not take them for its own."""
+COMPILED = "netifaces"
+"""An extension module for CPython 3.11, in one file."""
+PYTHON = (3, 11)
+_CLONE_NEWNET = 0x40000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+
+
+def main(args: Sequence[str]) -> int:
+    """Install, or run a command; the exit status is 2 where that cannot be done here."""
+    match args:
+        case ["install", folder]:
+            return install(Path(folder))
+        case ["run", folder, "--", *command] if command:
+            return run(Path(folder), command)
+        case _:
+            print("usage: python tools/ros.py install FOLDER | run FOLDER -- COMMAND...", file=sys.stderr)
+            return 2
+
+
+def install(folder: Path) -> int:
+    """Make `folder` complete; takes no time where it is."""
+    if sys.version_info[:2] != PYTHON or platform.python_implementation() != "CPython":
+        return _refused(
+            f"this is {platform.python_implementation()} {platform.python_version()}, and Debian 12 has ROS 1 compiled "
+            "for CPython 3.11; make the environment with it: make env PYTHON=python3.11"
+        )
+    if lacking():
+        complaint = _apt()
+        if complaint is not None:
+            return _refused(complaint)
+    link(folder)
+    print(f"ready: {folder} has {len(MODULES) + 1} modules of ROS 1")
+    return 0
+
+
+def lacking() -> list[str]:
+    """Modules and programs that Debian's packages have not brought yet."""
+    names = [name for name in MODULES if not (DEBIAN / name).is_dir()]
+    return names + [path.name for path in (MASTER,) if not path.is_file()] + ([COMPILED] if not _compiled() else [])
+
+
+def link(folder: Path) -> None:
+    """Fill a folder with links to ROS's modules; what else lies there is removed if it is a link."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {name: DEBIAN / name for name in MODULES} | {path.name: path for path in _compiled()}
+    for path in folder.iterdir():
+        if path.is_symlink() and wanted.get(path.name) != path.readlink():
+            path.unlink()
+    for name, target in wanted.items():
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(target)
+
+
+def run(folder: Path, command: Sequence[str]) -> int:
+    """A command that sees ROS, its exit status; refused where ROS is not complete."""
+    if lacking() or not folder.is_dir():
+        return _refused(f"ROS 1 is not complete in {folder}; first: python tools/ros.py install {folder}")
+    python_path = [str(folder.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ.update(PYTHONPATH=os.pathsep.join(python_path), ROS_IP="127.0.0.1", ROS_PYTHON_VERSION="3")
+    if not leave_network():
+        print("ROS shares this machine's network, on its loopback interface: a network of its own takes root on Linux")
+    sys.stdout.flush()
+    return subprocess.run(command, check=False).returncode
+
+
+def leave_network() -> bool:
+    """Put this process into a network of its own that has a loopback interface only; whether that worked."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "unshare") or library.unshare(_CLONE_NEWNET) != 0:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sH14x", b"lo", 0)
+        (flags,) = struct.unpack_from("H", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request), 16)
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+    return True
+
+
+def _apt() -> str | None:
+    """Install Debian's packages; why that is not possible, or None."""
+    apt = shutil.which("apt-get")
+    names = " ".join(PACKAGES)
+    if apt is None:
+        return f"there is no apt-get here; tests with ROS 1 need Debian 12 (or its packages {names} in {DEBIAN})"
+    if os.geteuid() != 0:
+        return f"installing ROS 1 takes root; have this run: apt-get install --no-install-recommends {names}"
+    print("installing Debian's packages of ROS 1 (a minute or two)", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+        done = subprocess.run([apt, "-q", *step], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
+            return f"apt-get {step[0]} failed:\n{last}\nsee what it complains about; ROS 1 is in Debian 12"
+    missing = lacking()
+    return (
+        f"Debian's packages are installed, but not in them: {', '.join(missing)}; is this Debian 12?"
+        if missing
+        else None
+    )
+
+
+def _compiled() -> list[Path]:
+    return sorted(DEBIAN.glob(f"{COMPILED}.cpython-{PYTHON[0]}{PYTHON[1]}-*.so"))
+
+
+def _refused(reason: str) -> int:
+    print(reason, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
