@@ -96,7 +96,7 @@ def commanded_poses(robot: FakeRobot) -> list[np.ndarray]:
     return found
 
 
-@settings(max_examples=8, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.generate])
 @given(
     st.sampled_from(["impedance", "trajectory", "moveit"]),
     st.lists(st.tuples(absurd_poses(), st.booleans()), min_size=1, max_size=4),
