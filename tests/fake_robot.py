@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ IMAGE_SIZE = (64, 64)
 SPEED_M_S, FINGER_SPEED_M_S = 0.5, 0.2
 
 
+@cache
 def robot_config(*overrides: str) -> RobotConfig:
     """The Panda's file with two made-up cameras."""
     camera = CameraConfig(color="c", depth="d", info="i", frame="f")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_a_stream_is_never_faster_than_configured() -> None:
     robot = robot_for("impedance")
     assert go(robot, z=-0.3) == Outcome()
     pace, poses = robot.config.executor, [c.base_from_gripper for c in robot.record if isinstance(c, PoseTarget)]
-    steps = np.array([between(a, b) for a, b in zip(poses, poses[1:], strict=False)])
+    steps = np.array([between(a, b) for a, b in pairwise(poses)])
     assert steps[:, 0].max() * pace.rate_hz <= pace.speed_m_s * 1.001
     assert steps[:, 0].max() * pace.rate_hz >= pace.speed_m_s * 0.95
 

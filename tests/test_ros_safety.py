@@ -96,7 +96,7 @@ def commanded_poses(robot: FakeRobot) -> list[np.ndarray]:
     return found
 
 
-@settings(max_examples=8, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.generate])
 @given(
     st.sampled_from(["impedance", "trajectory", "moveit"]),
     st.lists(st.tuples(absurd_poses(), st.booleans()), min_size=1, max_size=4),
@@ -234,7 +234,7 @@ def test_a_picture_that_cannot_be_trusted_moves_nothing(name: str) -> None:
         raise AssertionError(verdict.reason)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12, phases=[Phase.generate])
 @given(st.floats(0.7, 1.3))
 def test_a_wrong_scale_of_depth_is_noticed_where_it_moves_the_table_by_more_than_tolerated(scale: float) -> None:
     eye_above_table_m = 0.75  # of the lower camera; the other one is 1.25 m above
