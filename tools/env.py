@@ -18,7 +18,7 @@ from pathlib import Path
 from pins import pins
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "sim,train,diffusion,dev"
+EXTRAS = "sim,train,diffusion,robot,dev"
 
 
 def main() -> int:
