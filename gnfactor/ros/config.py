@@ -99,8 +99,13 @@ class TopicsConfig:
     tf: str
     target: str | None
     """Where a Cartesian impedance controller takes its target; null: there is none."""
+    tf_static: str = "/tf_static"
     finger_states: str | None = None
     """Null: the fingers are among `joint_states`."""
+    command: str = "/gnfactor/command"
+    """Where the watchdog on the robot's computer takes our targets, holds and heartbeats."""
+    watchdog: str = "/gnfactor/watchdog"
+    """Where it says how it is."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +281,28 @@ class LinkConfig:
 
 
 @dataclass(frozen=True)
+class WatchdogConfig:
+    """The node on the robot's computer that holds the arm when we fall silent."""
+
+    required: bool = True
+    """Nothing moves without it. False, for a robot that cannot have it: targets go to the controller directly, and a
+    lost connection leaves the arm on its way to the last of them."""
+    timeout_s: float = 0.3
+    """How long a moving arm may be without a word of ours."""
+    heartbeat_hz: float = 20.0
+    key_file: str | None = None
+    """File with the secret that signs our commands, the same on both computers; null: they are not signed."""
+
+    def __post_init__(self) -> None:
+        _all_positive("watchdog", self, ("timeout_s", "heartbeat_hz"))
+        if self.timeout_s < 2 / self.heartbeat_hz:
+            raise ConfigError(
+                f"watchdog.timeout_s is {self.timeout_s}, less than two heartbeats at {self.heartbeat_hz} Hz; one that "
+                "is late would stop the arm"
+            )
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """What a run leaves."""
 
@@ -298,6 +325,7 @@ class RobotConfig:
     guard: GuardConfig = field(default_factory=GuardConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     link: LinkConfig = field(default_factory=LinkConfig)
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
