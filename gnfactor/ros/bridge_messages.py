@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from gnfactor.errors import DataError, MissingExtraError
 
@@ -15,10 +16,7 @@ _TF = "geometry_msgs/TransformStamped[] transforms"
 
 
 class BridgeMessages:
-    """Decodes frames of one generation of ROS.
-
-    Messages have attributes, as those of rospy have; a number that is not finite is None in JSON.
-    """
+    """Decodes frames of one generation of ROS."""
 
     def __init__(self, ros: Literal[1, 2]) -> None:
         """Get ready.
@@ -41,41 +39,48 @@ class BridgeMessages:
 
     def is_standard(self, kind: str) -> bool:
         """Whether messages of this type can be read from ROS's own bytes."""
-        return _full(kind) in self._types.types
+        return _in_full(kind) in self._types.types
 
-    def frame(self, data: str | bytes) -> Any:
-        """What the server says, with its fields as attributes; `op` is one of them.
+    def frame(self, data: str | bytes) -> Mapping[str, Any]:
+        """What the server says, by field; `op` is one of them.
 
         Raises:
             DataError: it is neither a JSON nor a CBOR object, or has no `op`.
         """
         try:
-            frame = json.loads(data, object_hook=_object) if isinstance(data, str) else _object(self._unpack(data))
+            frame = json.loads(data) if isinstance(data, str) else self._unpack(data)
         except self._errors as error:
             raise DataError(f"a frame of {len(data)} characters is neither JSON nor CBOR: {error}") from error
-        if not isinstance(getattr(frame, "op", None), str):
+        if not isinstance(frame, dict) or "op" not in frame:
             raise DataError(f"a frame of {len(data)} characters is no message of rosbridge: it has no 'op'")
-        return frame
+        return cast("Mapping[str, Any]", frame)
 
-    def message(self, kind: str, content: Any) -> Any:
-        """A message from the `msg` of a frame.
+    def raw(self, kind: str, data: bytes) -> Any:
+        """A message from ROS's own bytes.
 
         Raises:
-            DataError: its bytes are not of this type.
+            DataError: they are not of this type.
         """
-        if not isinstance(content, dict):
-            return content
         try:
-            return self._bytes(content["bytes"], _full(kind))
+            return self._bytes(data, _in_full(kind))
         except self._errors as error:
-            raise DataError(f"a message is not the {kind} that is expected: {error}") from error
+            raise DataError(f"{len(data)} bytes are not the {kind} that is expected: {error}") from error
 
 
-def _object(fields: Any) -> Any:
-    return SimpleNamespace(**fields)
+def with_attributes(value: Any) -> Any:
+    """A message from JSON with its fields as attributes; a number that is not finite is None there."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return SimpleNamespace(**{name: with_attributes(part) for name, part in fields.items()})
+    return [with_attributes(part) for part in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
-def _full(kind: str) -> str:
-    """A type's name as ROS 2 writes it."""
+def type_name(ros: Literal[1, 2], kind: str, section: Literal["msg", "srv", "action"] = "msg") -> str:
+    """A type such as "std_msgs/String" as a generation of ROS writes it."""
+    return kind if ros == 1 else kind.replace("/", f"/{section}/")
+
+
+def _in_full(kind: str) -> str:
+    """A type of message as rosbags writes it."""
     package, *_, name = kind.split("/")
     return f"{package}/msg/{name}"

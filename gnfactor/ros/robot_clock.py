@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from gnfactor.errors import RobotError
 
@@ -34,16 +35,11 @@ class RobotClock:
         """Unknown at first; `steady` is a clock of ours that nobody sets."""
         self._max_error_s, self._steady = max_error_s, steady
         self._best: Estimate | None = None
-        self._worst_s = float("inf")
-
-    @property
-    def is_known(self) -> bool:
-        """Within the error that is allowed."""
-        return self._best is not None
+        self._worst_s = inf
 
     def age_s(self) -> float:
         """Since the estimate was made."""
-        return float("inf") if self._best is None else self._steady() - self._best.made_s
+        return inf if self._best is None else self._steady() - self._best.made_s
 
     def now_s(self) -> float:
         """Seconds on the robot's clock.
@@ -51,6 +47,8 @@ class RobotClock:
         Raises:
             RobotError: it has not been known well enough yet.
         """
+        if self._best is None and self._worst_s == inf:
+            raise RobotError("the robot's clock is not known: nobody has told the time")
         if self._best is None:
             raise RobotError(
                 f"the robot's clock is not known: the best answer leaves an error of {self._worst_s:.3f} s, at most "

@@ -9,17 +9,17 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from itertools import count
 from threading import Condition, Event, Thread, current_thread
 from typing import Any
+from uuid import uuid4
 
 from gnfactor.errors import DataError, MissingExtraError, RobotError
 from gnfactor.ros.bridge_access import BridgeAccess
-from gnfactor.ros.bridge_messages import INSTALL, BridgeMessages
+from gnfactor.ros.bridge_messages import INSTALL, BridgeMessages, with_attributes
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 2.0
 """Between attempts to connect."""
@@ -66,8 +66,8 @@ class Rosbridge:
         self._connect, self._failures = connect, (OSError, WebSocketException)
         self._subscriptions: dict[str, Subscription] = {}
         self._advertised: dict[str, str] = {}
-        self._answers: dict[str, Future[Any]] = {}
-        self._numbers = count(1)
+        self._answers: dict[str, Future[Mapping[str, Any]]] = {}
+        self._session, self._numbers = f"gnfactor-{uuid4().hex[:12]}", count(1)
         self._socket: Any = None
         self._connections = 0
         self._why = "it has not been reached yet"
@@ -101,10 +101,9 @@ class Rosbridge:
             if not self._changed.wait_for(lambda: self._socket is not None, timeout_s):
                 raise RobotError(self._lost())
 
-    def check(self) -> None:
-        """Raise RobotError where the connection is lost."""
-        if self._socket is None:
-            raise RobotError(self._lost())
+    def loss(self) -> str | None:
+        """Why nothing can be sent, if so."""
+        return None if self._socket is not None else self._lost()
 
     def publish(self, topic: str, message: dict[str, Any]) -> None:
         """Send a message.
@@ -114,8 +113,12 @@ class Rosbridge:
         """
         self.send({"op": "publish", "topic": topic, "msg": message})
 
-    def request(self, operation: dict[str, Any]) -> Future[Any]:
-        """Send what will be answered under its own number; the answer is the frame that has it.
+    def next_number(self) -> str:
+        """For a request; no other has it."""
+        return f"{self._session}-{next(self._numbers)}"
+
+    def request(self, operation: dict[str, Any], number: str) -> Future[Mapping[str, Any]]:
+        """Send what will be answered under a number of its own; the answer is the frame that has it.
 
         The future ends with a RobotError where the connection is lost before. Its callbacks run in the thread that
         reads.
@@ -123,7 +126,7 @@ class Rosbridge:
         Raises:
             RobotError: the connection is lost.
         """
-        number, answer = f"gnfactor-{id(self):x}-{next(self._numbers)}", Future[Any]()
+        answer = Future[Mapping[str, Any]]()
         self._answers[number] = answer
         try:
             self.send({**operation, "id": number})
@@ -131,21 +134,6 @@ class Rosbridge:
             self._answers.pop(number, None)
             raise
         return answer
-
-    def call(self, service: str, kind: str, timeout_s: float) -> Any:
-        """What a service without arguments answers.
-
-        Raises:
-            RobotError: the connection is lost, the service fails or takes longer.
-        """
-        answer = self.request({"op": "call_service", "service": service, "type": kind})
-        try:
-            frame = answer.result(timeout_s)
-        except FutureTimeoutError:
-            raise RobotError(f"the service {service} has not answered within {timeout_s} s") from None
-        if not frame.result:
-            raise RobotError(f"the service {service} failed: {getattr(frame, 'values', 'without a reason')}")
-        return frame.values
 
     def send(self, operation: dict[str, Any]) -> None:
         """Send one operation of the protocol.
@@ -204,7 +192,9 @@ class Rosbridge:
     def _greet(self, socket: Any) -> None:
         """Prove who we are, say what we want, and let others send."""
         greeting = self._access.greeting(time.time)
-        wishes = [{"op": "advertise", "topic": topic, "type": kind} for topic, kind in self._advertised.items()]
+        wishes: list[dict[str, Any]] = [
+            {"op": "advertise", "topic": topic, "type": kind} for topic, kind in self._advertised.items()
+        ]
         for topic, wanted in self._subscriptions.items():
             wishes.append(
                 {
@@ -216,7 +206,9 @@ class Rosbridge:
                     "queue_length": int(wanted.newest_only),
                 }
             )
-        for wish in ([greeting] if greeting is not None else []) + wishes:
+        if greeting is not None:
+            wishes.insert(0, greeting)
+        for wish in wishes:
             socket.send(json.dumps(wish))
         with self._changed:
             self._socket, self._connections = socket, self._connections + 1
@@ -225,15 +217,17 @@ class Rosbridge:
     def _hear(self, data: str | bytes) -> None:
         try:
             frame = self._messages.frame(data)
-            if frame.op == "publish" and frame.topic in self._subscriptions:
-                wanted = self._subscriptions[frame.topic]
-                wanted.take(self._messages.message(wanted.kind, frame.msg))
-            elif frame.op in ("service_response", "action_result"):
-                answer = self._answers.pop(getattr(frame, "id", ""), None)
+            if frame["op"] == "publish" and frame["topic"] in self._subscriptions:
+                wanted, content = self._subscriptions[frame["topic"]], frame["msg"]
+                wanted.take(
+                    self._messages.raw(wanted.kind, content["bytes"]) if wanted.raw else with_attributes(content)
+                )
+            elif frame["op"] in ("service_response", "action_result"):
+                answer = self._answers.pop(frame.get("id", ""), None)
                 if answer is not None:
                     answer.set_result(frame)
-            elif frame.op == "status" and frame.level in ("error", "warning"):
-                self.complaints.append(str(frame.msg))
+            elif frame["op"] == "status" and frame["level"] in ("error", "warning"):
+                self.complaints.append(str(frame["msg"]))
         except (DataError, AttributeError, TypeError, ValueError, KeyError) as error:
             self.complaints.append(f"the bridge sent what cannot be read: {error}")
 
