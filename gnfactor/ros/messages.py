@@ -105,13 +105,13 @@ def built_class(name: str, action: str) -> type[Any]:
     return _generated(action + "Action", _definition(action))[name]
 
 
-def filled(name: str, values: Mapping[str, Any], action: str) -> Any:
+def filled(name: str, values: Mapping[str, Any], action: str = "") -> Any:
     """A message or part of an action with these values in it; fields that are not named keep their zeros.
 
     Args:
         name: of the message, such as "franka_gripper/MoveGoal".
         values: by name of the field: numbers, texts, lists, and mappings for what is a message itself.
-        action: to which it belongs, such as "franka_gripper/Move".
+        action: to which it belongs, such as "franka_gripper/Move"; none, where it is a message of ROS itself.
 
     Raises:
         MissingExtraError: ROS 1 is not installed.

@@ -15,14 +15,16 @@ from gnfactor.ros.messages import ros_module
 
 LOOPBACK = "127.0.0.1"
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost", "::1")
-_PERIOD_S, _PATIENCE_S = 1.0, 1.0
+_PERIOD_S, _PATIENCE_S = 0.5, 1.0
+_FAILURES = 2
+"""So often in a row has it not to answer, to be lost."""
 
 
-def start_node(uri: str | None, timeout_s: float) -> bool:
+def start_node(uri: str, timeout_s: float) -> bool:
     """Make this process a node.
 
     Args:
-        uri: of the master; None: as ROS_MASTER_URI says.
+        uri: of the master, as `choose_addresses` has it.
         timeout_s: how long the master may take to appear.
 
     Returns:
@@ -30,14 +32,12 @@ def start_node(uri: str | None, timeout_s: float) -> bool:
 
     Raises:
         MissingExtraError: ROS 1 is not installed.
-        ConfigError: it is not known where the master is, or what others are to call this computer.
         RobotError: the master does not answer, or this process has been a node and ended.
     """
     rospy = ros_module("rospy")
-    master = choose_addresses(uri)
-    if not _appears(master, timeout_s):
+    if not _appears(uri, timeout_s):
         raise RobotError(
-            f"no ROS master answers at {master} (link.uri or ROS_MASTER_URI) within {timeout_s} s: start the robot's "
+            f"no ROS master answers at {uri} (link.uri or ROS_MASTER_URI) within {timeout_s} s: start the robot's "
             "software, or correct the address"
         )
     if rospy.core.is_initialized():
@@ -76,18 +76,18 @@ def choose_addresses(uri: str | None) -> str:
 
 
 class MasterWatch:
-    """Asks the master once a second, in a thread, whether it is there."""
+    """Asks the master about twice a second, in a thread, whether it is there."""
 
     def __init__(self, uri: str) -> None:
         self._uri, self._over = uri, threading.Event()
-        self._answered_s = time.monotonic()
+        self._failures, self._answered_s = 0, time.monotonic()
         threading.Thread(target=self._run, name="master", daemon=True).start()
 
     def complaint(self) -> str | None:
         """That it is lost, if so."""
-        silent_s = time.monotonic() - self._answered_s
-        if silent_s <= _PERIOD_S + 2 * _PATIENCE_S:
+        if self._failures < _FAILURES:
             return None
+        silent_s = time.monotonic() - self._answered_s
         return f"the ROS master at {self._uri} has not answered for {silent_s:.1f} s"
 
     def close(self) -> None:
@@ -97,7 +97,9 @@ class MasterWatch:
     def _run(self) -> None:
         while not self._over.wait(_PERIOD_S):
             if _answers(self._uri):
-                self._answered_s = time.monotonic()
+                self._failures, self._answered_s = 0, time.monotonic()
+            else:
+                self._failures += 1
 
 
 def _appears(uri: str, timeout_s: float) -> bool:
