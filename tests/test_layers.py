@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
             "gnfactor.trajectory",
             "gnfactor.files",
             "gnfactor.video",
+            "gnfactor.resizing",
         ),
     ),
     ("gnfactor.model",),
