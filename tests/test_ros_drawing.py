@@ -18,6 +18,8 @@ CAMERA = make_camera("front", np.eye(4), (160, 120))
 BLACK = np.zeros((120, 160, 3), np.uint8)
 GREEN = (60, 220, 90)
 small = st.floats(-0.4, 0.4)
+turns = st.tuples(small, small, small)
+places = st.tuples(st.floats(-0.1, 0.1), small, st.floats(0.8, 1.2))
 
 
 def pixels(camera: Camera, points: np.ndarray) -> np.ndarray:
