@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from data.command import Parser, run
+from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.tasks import TASKS

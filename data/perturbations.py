@@ -17,7 +17,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from rich.console import Console
 
-from data.command import Parser, run
+from gnfactor.command import Parser, run
 from gnfactor.envs.base import PERTURBATION_TITLES, SeededScene, Start
 from gnfactor.envs.tabletop.perturbations import perturbations_of
 from gnfactor.envs.tabletop.world import TabletopEnv, find_task

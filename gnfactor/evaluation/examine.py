@@ -18,10 +18,11 @@ from gnfactor.envs.base import StoredScene
 from gnfactor.envs.benchmark import Manifest, read_manifest
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
 from gnfactor.evaluation.curves import plot_training
-from gnfactor.evaluation.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
+from gnfactor.evaluation.evaluate import evaluate
 from gnfactor.evaluation.explain import explain
 from gnfactor.evaluation.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, VIEWS_NAME, print_report, write_report
 from gnfactor.evaluation.report import Report, Subject
+from gnfactor.evaluation.settings import SELECTIONS, EvaluateConfig, Eyes
 
 
 def examine(
