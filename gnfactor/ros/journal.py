@@ -52,6 +52,7 @@ class Ended:
 
     refused: str | None
     blocked: str | None
+    ended: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
