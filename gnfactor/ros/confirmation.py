@@ -158,5 +158,5 @@ def _forget_typed_ahead() -> None:
         import termios  # noqa: PLC0415 (not on every system)
     except ImportError:
         return
-    with suppress(termios.error):
+    with suppress(termios.error, OSError):  # not a terminal
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
