@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gnfactor.actions import Action
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotState
@@ -81,6 +81,7 @@ class Failed:
 Event = Began | Seen | Decided | Judged | Asked | Ended | Stated | Commanded | Failed
 
 
+@runtime_checkable
 class Journal(Protocol):
     """Keeps events in the order in which they come."""
 
