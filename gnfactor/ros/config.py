@@ -138,6 +138,14 @@ class CameraConfig:
     """Metres per unit of a depth picture of whole numbers; pictures of floats are metres."""
     sees_table: bool = True
     """Whether the table's plane must be found in its depth."""
+    max_gap_s: float = 0.02
+    """How far apart in time a picture of colour and one of depth may be, to be one view."""
+    max_tf_gap_s: float = 0.1
+    """How far from the picture's time tf may know a frame that moves."""
+    rectified: bool = False
+    """Whether the pictures are free of distortion although the camera is not; its info's P holds then, not K."""
+    max_distortion_px: float = 1.0
+    """By how much distortion may move a pixel, to be left out."""
 
     def __post_init__(self) -> None:
         if (self.extrinsics == "file") != (self.calibration is not None):
@@ -145,7 +153,7 @@ class CameraConfig:
                 f"a camera has extrinsics {self.extrinsics} and calibration {self.calibration}; a file is named "
                 "exactly where extrinsics is file"
             )
-        _all_positive("cameras", self, ("depth_scale",))
+        _all_positive("cameras", self, ("depth_scale", "max_gap_s", "max_tf_gap_s", "max_distortion_px"))
 
 
 @dataclass(frozen=True)
