@@ -12,6 +12,7 @@ from gnfactor.scene import Camera
 
 HALO_M = 0.02
 """How far about the hand there should be nothing: what is seen there at its depth is no edge of a hand."""
+_FIRST_RAYS, _FINEST_PX, _MIN_IN_PICTURE = 2000, 0.25, 0.5
 _TIP_M = 0.1104
 """From the flange to the gripper's frame."""
 _HAND = (
@@ -47,9 +48,7 @@ def hand_boxes(finger_positions_m: Float[np.ndarray, "2"]) -> Float[np.ndarray, 
     for side, opened_m in zip((1, -1), finger_positions_m, strict=True):
         for lower, upper in _FINGER:
             near, far = side * (lower[1] + opened_m), side * (upper[1] + opened_m)
-            boxes.append(
-                np.array([[lower[0], min(near, far), lower[2]], [upper[0], max(near, far), upper[2]]])
-            )
+            boxes.append(np.array([[lower[0], min(near, far), lower[2]], [upper[0], max(near, far), upper[2]]]))
     return np.stack(boxes) - (0, 0, _TIP_M)
 
 
@@ -59,25 +58,31 @@ def see_hand(
     finger_positions_m: Float[np.ndarray, "2"],
     count: int,
 ) -> SeenHand | None:
-    """What a camera must see of a hand there, if nothing is in the way; None where it is not in the picture.
+    """What a camera must see of a hand there, if nothing is in the way; None where less than half is in the picture.
 
     Args:
         camera: its pose and intrinsics.
         world_from_gripper: where the hand is.
         finger_positions_m: how far it is open.
-        count: of rays through the hand's part of the picture, about; at most four go through one pixel.
+        count: of points of the surface, about; fewer where more than 16 would be on one pixel.
     """
     camera_from_gripper = np.linalg.inv(camera.world_from_camera) @ world_from_gripper
     boxes = hand_boxes(finger_positions_m)
-    rays = _rays_about(camera, camera_from_gripper, _grown(boxes), count)
-    if rays is None:
+    about = _part_of_picture(camera, camera_from_gripper, _grown(boxes))
+    if about is None:
         return None
+    step_px = float(np.sqrt(np.prod(about[1] - about[0]) / _FIRST_RAYS))
+    hits = int(np.isfinite(_first_hit(camera_from_gripper, _rays(camera, about, step_px), boxes)).sum())
+    rays = _rays(camera, about, max(_FINEST_PX, step_px * float(np.sqrt(hits / count))))
     depth_m = _first_hit(camera_from_gripper, rays, boxes)
     halo_m = _first_hit(camera_from_gripper, rays, _grown(boxes))
     on_hand, beside = np.isfinite(depth_m), np.isfinite(halo_m) & ~np.isfinite(depth_m)
-    if not on_hand.any():
+    surface = rays[on_hand] * depth_m[on_hand, None]
+    pixels = np.rint(pixels_of(camera, surface))
+    inside = ((pixels >= 0) & (pixels < (camera.width, camera.height))).all(-1)
+    if not len(surface) or inside.mean() < _MIN_IN_PICTURE:
         return None
-    return SeenHand(rays[on_hand] * depth_m[on_hand, None], rays[beside] * halo_m[beside, None])
+    return SeenHand(surface[inside], rays[beside] * halo_m[beside, None])
 
 
 def pixels_of(camera: Camera, points: Float[np.ndarray, "*rest 3"]) -> Float[np.ndarray, "*rest 2"]:
@@ -92,24 +97,23 @@ def _grown(boxes: Float[np.ndarray, "boxes 2 3"]) -> Float[np.ndarray, "boxes 2 
     return boxes + np.array([[-HALO_M, -HALO_M, 0.0], [HALO_M, HALO_M, HALO_M]])
 
 
-def _rays_about(
-    camera: Camera,
-    camera_from_gripper: Float[np.ndarray, "4 4"],
-    boxes: Float[np.ndarray, "boxes 2 3"],
-    count: int,
-) -> Float[np.ndarray, "rays 3"] | None:
-    """Directions (z = 1) on an even grid over the boxes' part of the picture; None where they are not in it."""
+def _part_of_picture(
+    camera: Camera, camera_from_gripper: Float[np.ndarray, "4 4"], boxes: Float[np.ndarray, "boxes 2 3"]
+) -> Float[np.ndarray, "2 2"] | None:
+    """Least and greatest pixel (u, v) that the boxes cover, in the picture or not far from it; None: no pixel of it."""
     corners = np.array([[box[i][0], box[j][1], box[k][2]] for box in boxes for i, j, k in product((0, 1), repeat=3)])
     points = corners @ camera_from_gripper[:3, :3].T + camera_from_gripper[:3, 3]
-    if (points[:, 2] <= 0).any():
+    if (points[:, 2] <= 0).all():
         return None
-    pixels = pixels_of(camera, points)
-    lower = np.maximum(pixels.min(0), -0.5)
-    upper = np.minimum(pixels.max(0), (camera.width - 0.5, camera.height - 0.5))
-    if (upper <= lower).any():
-        return None
-    step = max(0.5, float(np.sqrt(np.prod(upper - lower) / count)))
-    u, v = np.meshgrid(*(np.arange(low, high, step) for low, high in zip(lower, upper, strict=True)))
+    size = np.array((camera.width, camera.height))
+    pixels = pixels_of(camera, points) if (points[:, 2] > 0).all() else np.stack((-size, 2 * size))  # partly behind
+    about = np.stack((np.maximum(pixels.min(0), -size), np.minimum(pixels.max(0), 2 * size)))
+    return about if (about[1] > 0).all() and (about[0] < size).all() else None
+
+
+def _rays(camera: Camera, about: Float[np.ndarray, "2 2"], step_px: float) -> Float[np.ndarray, "rays 3"]:
+    """Directions (z = 1) on an even grid over a part of the picture."""
+    u, v = np.meshgrid(*(np.arange(low, high, step_px) for low, high in about.T))
     k = camera.intrinsics
     right, down = (u.ravel() - k[0, 2]) / k[0, 0], (v.ravel() - k[1, 2]) / k[1, 1]
     return np.stack((right, down, np.ones_like(right)), 1)
