@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
-_PROGRAM = ("/usr/bin/python3", "/usr/bin/rosmaster")
+_PYTHON = "/usr/bin/python3"
+"""Debian's own: it finds ROS 1 by itself, and nothing of ours."""
+_PROGRAM = (_PYTHON, "/usr/bin/rosmaster")
 _READY_S, _END_S = 30.0, 5.0
 
 
@@ -39,9 +42,8 @@ def environment(port: int, folder: Path) -> dict[str, str]:
 @contextmanager
 def master(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A real master, from when it answers until the block ends."""
-    # It is Debian's own program, under Debian's own Python: what our Python is told to find is not for it.
-    variables = {name: value for name, value in environment(port, folder).items() if name != "PYTHONPATH"}
-    with process((*_PROGRAM, "--core", "-p", str(port)), variables, folder / "rosmaster.txt") as started:
+    command = (*_PROGRAM, "--core", "-p", str(port))
+    with process(command, _alone(port, folder), folder / "rosmaster.txt") as started:
         _wait(lambda: _answers(port), started, folder / "rosmaster.txt")
         yield started
 
@@ -55,6 +57,22 @@ def franka(port: int, folder: Path, *options: str) -> Iterator[subprocess.Popen[
     with process((sys.executable, "-m", "tests.ros.franka_node", *options), variables, log) as started:
         _wait(lambda: "ready" in log.read_text(), started, log)
         yield started
+
+
+@contextmanager
+def watchdog(port: int, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Our watchdog, alone as on a robot's computer, from when it watches until the block ends."""
+    log = folder / "watchdog.txt"
+    log.unlink(missing_ok=True)
+    program = shutil.copy(REPOSITORY / "gnfactor/ros/watchdog.py", folder)
+    with process((_PYTHON, program, *options), _alone(port, folder), log) as started:
+        _wait(lambda: "watching" in log.read_text(), started, log)
+        yield started
+
+
+def _alone(port: int, folder: Path) -> dict[str, str]:
+    """Variables of a process under Debian's Python: what ours is told to find is not for it."""
+    return {name: value for name, value in environment(port, folder).items() if name != "PYTHONPATH"}
 
 
 @contextmanager
