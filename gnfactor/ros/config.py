@@ -120,6 +120,8 @@ class ActionsConfig:
     recovery: str
     move_group: str | None = None
     planning_group: str = "panda_arm"
+    contact_objects: tuple[str, ...] = ()
+    """Objects of MoveIt's planning scene that the arm may touch where the policy accepts contact."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,8 @@ class ExecutorConfig:
     joint_acceleration_rad_s2: float = 1.0
     planner_speed_share: float = 0.1
     """Of the arm's own limits, for MoveIt."""
+    planning_time_s: float = 5.0
+    """How long MoveIt may think."""
     rate_hz: float = 30.0
     """How often targets are sent and the state is looked at."""
     command_life_s: float = 0.3

@@ -75,16 +75,14 @@ def draw_gripper(
     camera_from_gripper = np.linalg.inv(camera.world_from_camera) @ world_from_gripper
     faces = [_transformed(camera_from_gripper, face) for lower, upper in boxes for face in _sides(lower, upper)]
     faces.sort(key=lambda face: -float(np.linalg.norm(face.mean(0))))
-    canvas = Image.fromarray(picture).convert("RGBA")
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas, "RGBA")  # so that what is drawn is blended in
     for face in faces:
         outline = _pixels(camera, _in_front(face))
-        if len(outline) < 3:
-            continue
-        layer = Image.new("RGBA", canvas.size)
-        fill = (*_shaded(colour, face), round(255 * opacity))
-        ImageDraw.Draw(layer).polygon(outline, fill=fill, outline=(*colour, 255), width=2)
-        canvas.alpha_composite(layer)
-    return np.array(canvas.convert("RGB"))
+        if len(outline) >= 3:
+            fill = (*_shaded(colour, face), round(255 * opacity))
+            draw.polygon(outline, fill=fill, outline=colour, width=2)
+    return np.array(canvas)
 
 
 def draw_way(

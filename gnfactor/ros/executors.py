@@ -30,9 +30,11 @@ from gnfactor.ros.commands import (
 from gnfactor.ros.config import ExecutorConfig, ExecutorName, RobotConfig
 from gnfactor.ros.journal import Decided, Ended, Forgetful, Journal, Judged
 from gnfactor.ros.link import PoseTarget, RobotLink, RobotState
-from gnfactor.ros.plan import Approve, Plan, change_complaint
+from gnfactor.ros.plan import Answer, Approve, Plan, change_complaint
 from gnfactor.ros.safety import SafetyGuard, Verdict
 from gnfactor.scene import ARM
+
+_REASONS: dict[Answer, str] = {"refuse": "the operator refused it", "pass": "a dry run sends nothing"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Executor:
             outcome = self._execute(action)
         finally:
             self._drive.link.hold()
-        self._journal.note(Ended(outcome.refused, outcome.blocked))
+        self._journal.note(Ended(outcome.refused, outcome.blocked, outcome.ended))
         return outcome
 
     def _execute(self, action: Action) -> Outcome:
@@ -115,8 +117,8 @@ class Executor:
                 return self._recover()
             if answer in ("done", "stop"):
                 return Outcome(ended="done" if answer == "done" else "stopped")
-            if plan.verdict.ok and answer != "go":
-                return Outcome(refused="the operator refused it")
+            if plan.verdict.ok and answer in _REASONS:
+                return Outcome(refused=_REASONS[answer])
             if plan.verdict.ok:  # time has passed since
                 plan = self._look(action)
                 complaint = change_complaint(before, plan, self._drive.config)

@@ -17,8 +17,9 @@ from gnfactor.ros.link import RobotState, RobotView
 from gnfactor.ros.safety import Verdict
 from gnfactor.scene import ARM
 
-Answer = Literal["go", "refuse", "recover", "done", "stop"]
-"""Do it; do not, and ask the policy again; clear the robot's errors instead; the task is done; the run is over."""
+Answer = Literal["go", "refuse", "pass", "recover", "done", "stop"]
+"""Do it; do not, and ask the policy again; likewise, since nothing is to be sent; clear the robot's errors instead; the
+task is done; the run is over."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gnfactor.actions import Action
 from gnfactor.envs.base import Capabilities, LiveScene, Scene, Start, Step
 from gnfactor.errors import SceneError
@@ -41,6 +43,7 @@ class RobotEnv:
         self._executor = Executor(link, self._guard, config, approve, self._journal)
         self._began_s: float | None = None
         self._step = 0
+        self._seen: Observation | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -70,11 +73,13 @@ class RobotEnv:
             RobotError: the robot cannot be reached any more.
             SceneError: there was no reset.
         """
-        if self._began_s is None:
+        if self._began_s is None or self._seen is None:
             raise SceneError("the robot has no episode yet; call reset first")
         outcome = self._executor.execute(action)
         self._step += 1
-        return Step(self._observe(self._began_s), None, outcome.refused, outcome.blocked, outcome.ended)
+        if outcome.ended is not None:  # nothing was done, and nobody looks any more
+            return Step(replace(self._seen, step=self._step), None, ended=outcome.ended)
+        return Step(self._observe(self._began_s), None, outcome.refused, outcome.blocked)
 
     def hold(self) -> None:
         """Command the measured pose."""
@@ -94,9 +99,9 @@ class RobotEnv:
             joint_positions=state.joint_positions,
             joint_velocities=state.joint_velocities,
         )
-        observation = Observation(self._step, self._link.now_s() - began_s, views, {ARM: arm})
-        self._journal.note(Seen(observation))
-        return observation
+        self._seen = Observation(self._step, self._link.now_s() - began_s, views, {ARM: arm})
+        self._journal.note(Seen(self._seen))
+        return self._seen
 
     def _view(self, name: str, seen: RobotView) -> View:
         view = View(seen.camera, seen.rgb, seen.depth_m)
