@@ -120,6 +120,8 @@ class ActionsConfig:
     recovery: str
     move_group: str | None = None
     planning_group: str = "panda_arm"
+    contact_objects: tuple[str, ...] = ()
+    """Objects of MoveIt's planning scene that the arm may touch where the policy accepts contact."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,14 @@ class CameraConfig:
     """Metres per unit of a depth picture of whole numbers; pictures of floats are metres."""
     sees_table: bool = True
     """Whether the table's plane must be found in its depth."""
+    max_gap_s: float = 0.02
+    """How far apart in time a picture of colour and one of depth may be, to be one view."""
+    max_tf_gap_s: float = 0.1
+    """How far from the picture's time tf may know a frame that moves."""
+    rectified: bool = False
+    """Whether the pictures are free of distortion although the camera is not; its info's P holds then, not K."""
+    max_distortion_px: float = 1.0
+    """By how much distortion may move a pixel, to be left out."""
 
     def __post_init__(self) -> None:
         if (self.extrinsics == "file") != (self.calibration is not None):
@@ -145,7 +155,7 @@ class CameraConfig:
                 f"a camera has extrinsics {self.extrinsics} and calibration {self.calibration}; a file is named "
                 "exactly where extrinsics is file"
             )
-        _all_positive("cameras", self, ("depth_scale",))
+        _all_positive("cameras", self, ("depth_scale", "max_gap_s", "max_tf_gap_s", "max_distortion_px"))
 
 
 @dataclass(frozen=True)
@@ -238,6 +248,8 @@ class ExecutorConfig:
     joint_acceleration_rad_s2: float = 1.0
     planner_speed_share: float = 0.1
     """Of the arm's own limits, for MoveIt."""
+    planning_time_s: float = 5.0
+    """How long MoveIt may think."""
     rate_hz: float = 30.0
     """How often targets are sent and the state is looked at."""
     command_life_s: float = 0.3

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from gnfactor.errors import ConfigError, DataError, MissingExtraError
+from gnfactor.ros import moveit_messages
 
 INSTALL = (
     "apt-get install python3-rospy python3-actionlib python3-sensor-msgs python3-trajectory-msgs (Debian 12), or by "
@@ -32,6 +33,7 @@ class _Action:
     result: str
     feedback: str = ""
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By package and name; those of other packages are among them where ROS itself has not got them."""
     standard: tuple[str, ...] = ()
     """Messages of other packages that it holds; these are among those of ROS itself."""
 
@@ -42,7 +44,7 @@ _ACTIONS: Mapping[str, _Action] = {
     "franka_gripper/Grasp": _Action(
         "float64 width\nGraspEpsilon epsilon\nfloat64 speed\nfloat64 force",
         _DONE,
-        parts={"GraspEpsilon": "float64 inner\nfloat64 outer"},
+        parts={"franka_gripper/GraspEpsilon": "float64 inner\nfloat64 outer"},
     ),
     "franka_gripper/Homing": _Action("", _DONE),
     "franka_gripper/Stop": _Action("", _DONE),
@@ -54,8 +56,15 @@ _ACTIONS: Mapping[str, _Action] = {
         "int32 PATH_TOLERANCE_VIOLATED=-4\nint32 GOAL_TOLERANCE_VIOLATED=-5\nint32 error_code\nstring error_string",
         "Header header\nstring[] joint_names\ntrajectory_msgs/JointTrajectoryPoint desired\n"
         "trajectory_msgs/JointTrajectoryPoint actual\ntrajectory_msgs/JointTrajectoryPoint error",
-        parts={"JointTolerance": "string name\nfloat64 position\nfloat64 velocity\nfloat64 acceleration"},
+        parts={"control_msgs/JointTolerance": "string name\nfloat64 position\nfloat64 velocity\nfloat64 acceleration"},
         standard=("trajectory_msgs/JointTrajectory",),
+    ),
+    "moveit_msgs/MoveGroup": _Action(
+        moveit_messages.GOAL,
+        moveit_messages.RESULT,
+        moveit_messages.FEEDBACK,
+        parts=moveit_messages.PARTS,
+        standard=moveit_messages.STANDARD,
     ),
 }
 """By package and name. Units: metres, metres per second, newtons, radians."""
@@ -96,6 +105,29 @@ def built_class(name: str, action: str) -> type[Any]:
     return _generated(action + "Action", _definition(action))[name]
 
 
+def filled(name: str, values: Mapping[str, Any], action: str = "") -> Any:
+    """A message or part of an action with these values in it; fields that are not named keep their zeros.
+
+    Args:
+        name: of the message, such as "franka_gripper/MoveGoal".
+        values: by name of the field: numbers, texts, lists, and mappings for what is a message itself.
+        action: to which it belongs, such as "franka_gripper/Move"; none, where it is a message of ROS itself.
+
+    Raises:
+        MissingExtraError: ROS 1 is not installed.
+        ConfigError: no package installed here has it, and it is not known to us.
+    """
+    return _fill(message_class(name)(), values, action)
+
+
+def plain(message: Any) -> Any:
+    """A message as nested mappings, lists and numbers: what `filled` makes one of."""
+    if isinstance(message, (list, tuple)):
+        return [plain(item) for item in message]
+    names = getattr(message, "__slots__", None)
+    return message if names is None else {name: plain(getattr(message, name)) for name in names}
+
+
 def decode(header: Mapping[str, str], body: bytes) -> Any:
     """A message from its bytes, by the definition that its publisher sent along.
 
@@ -127,6 +159,21 @@ def ros_module(name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise MissingExtraError(name.partition(".")[0], INSTALL) from error
+
+
+def _fill(message: Any, values: Mapping[str, Any], action: str) -> Any:
+    types: Mapping[str, str] = dict(zip(message.__slots__, getattr(message, "_slot_types", ()), strict=False))
+    for name, value in values.items():
+        assert name in message.__slots__, f"{type(message).__name__} has no field {name}"
+        if isinstance(value, Mapping):
+            _fill(getattr(message, name), value, action)
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            part = types[name].partition("[")[0]
+            made = _installed(part) or built_class(part, action)
+            setattr(message, name, [_fill(made(), item, action) for item in value])
+        else:
+            setattr(message, name, value)
+    return message
 
 
 @lru_cache
@@ -165,7 +212,7 @@ def _definition(action: str) -> str:
 
 def _own_sections(action: str) -> Iterator[tuple[str, str]]:
     """Messages of an action and their fields, those included that every action has."""
-    package, _, short = action.partition("/")
+    short = action.partition("/")[2]
     fields = _ACTIONS[action]
     status = "Header header\nactionlib_msgs/GoalStatus status"
     yield (
@@ -178,5 +225,4 @@ def _own_sections(action: str) -> Iterator[tuple[str, str]]:
     yield f"{action}Goal", fields.goal
     yield f"{action}Result", fields.result
     yield f"{action}Feedback", fields.feedback
-    for part, text in fields.parts.items():
-        yield f"{package}/{part}", text
+    yield from fields.parts.items()
