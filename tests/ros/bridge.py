@@ -20,10 +20,10 @@ from std_msgs.msg import Bool
 from gnfactor.actions import Action
 from gnfactor.envs.base import Capabilities, Env, LiveScene, Scene, Start, Step
 from gnfactor.errors import GNFactorError
+from gnfactor.rollout import describe, rollout
 from gnfactor.ros.config import load
 from gnfactor.ros.connect import connect
 from gnfactor.ros.robot_env import RobotEnv
-from gnfactor.rollout import describe, rollout
 from tests.ros.policies import FinishedError, make_policy
 
 SUCCESS = "/simulation/success"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -60,9 +61,8 @@ class Cell:
         return bridge(variables, spoken, *options, prefix=self.cable.prefix)
 
     def watchdog_says(self) -> str:
-        """The newest word of the watchdog about itself."""
-        message = self.client.latest.get(WATCHDOG)
-        return "" if message is None else message.data
+        """Why it held last, or what it dropped."""
+        return json.loads(self.client.latest[WATCHDOG].data)["why"]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,6 @@ from gnfactor.checkpoint import load_policy
 from gnfactor.envs.base import Policy
 from gnfactor.scene import ARM, Observation
 
-WAY_M = 0.25
-"""Of one sweep."""
 _FAR_M = 3.0
 
 
@@ -28,7 +27,8 @@ class FinishedError(Exception):
 class Sweep:
     """Down from where the arm begins, up again, and so on."""
 
-    def __init__(self) -> None:
+    def __init__(self, way_m: float) -> None:
+        self._way_m = way_m
         self._top: np.ndarray | None = None
         self._is_up = True
 
@@ -37,7 +37,7 @@ class Sweep:
         if self._top is None:
             self._top = observation.arms[ARM].world_from_gripper
         goal = self._top.copy()
-        goal[2, 3] -= WAY_M if self._is_up else 0.0
+        goal[2, 3] -= self._way_m if self._is_up else 0.0
         self._is_up = not self._is_up
         return [Action({ARM: ArmTarget(goal, gripper_open=True, ignore_collisions=False)})]
 
@@ -76,7 +76,12 @@ class Expert:
         """The simulation's own reset begins anew."""
 
 
-POLICIES: dict[str, Callable[[], Policy]] = {"sweep": Sweep, "leap": Leap, "expert": Expert}
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "sweep": partial(Sweep, 0.25),
+    "nudge": partial(Sweep, 0.05),
+    "leap": Leap,
+    "expert": Expert,
+}
 
 
 def make_policy(name: str) -> Policy:
