@@ -6,8 +6,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from socket import inet_ntoa
 
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ from gnfactor.envs.tabletop.robot import JOINT_4_OFFSET, REST_JOINTS, forward_ki
 from gnfactor.ros.messages import message_class  # noqa: E402
 from tests.ros.client import STATE, Client  # noqa: E402
 from tests.ros.franka_node import ARM_JOINTS, BASE, BASE_POSITION_M, HAND  # noqa: E402
-from tests.ros.master import LOOPBACK, environment, franka, free_port, master  # noqa: E402
+from tests.ros.master import LOOPBACK, environment, franka, free_port, listening_addresses, master  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
@@ -125,19 +123,6 @@ def test_nothing_listens_beyond_the_loopback_interface(nodes: Nodes, drawer: Cli
         listening = listening_addresses(process.pid)
         assert listening, f"{process.args} does not listen at all"
         assert set(listening) == {LOOPBACK}
-
-
-def listening_addresses(pid: int) -> list[str]:
-    """Addresses at which a process accepts connections (IPv4 as text, IPv6 as the kernel writes it)."""
-    sockets = {path.readlink().name for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
-    found = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *_, inode = line.split()[:10]
-            if state == "0A" and f"socket:[{inode}]" in sockets:
-                address = local.partition(":")[0]
-                found.append(inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address)
-    return found
 
 
 def test_the_state_agrees_with_the_kinematics(drawer: Client) -> None:

@@ -112,3 +112,16 @@ def _answers(port: int) -> bool:
             return proxy.getUri("/test")[0] == 1
     except OSError:
         return False
+
+
+def listening_addresses(pid: int) -> list[str]:
+    """Addresses at which a process accepts connections (IPv4 as text, IPv6 as the kernel writes it)."""
+    sockets = {path.readlink().name for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                address = local.partition(":")[0]
+                found.append(socket.inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address)
+    return found
