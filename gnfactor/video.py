@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from gnfactor.errors import DataError, MissingExtraError
+from gnfactor.files import write_file
 
 if TYPE_CHECKING:
     import cv2
@@ -59,6 +61,21 @@ def write_video(path: Path, frames: Iterable[Picture], fps: int | float) -> None
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot write the video {path}: {error}; choose a folder that can be written to") from error
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write a picture; folders on the way are made.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoded = BytesIO()
+        Image.fromarray(picture).save(encoded, "PNG")
+        write_file(path, encoded.getvalue())
+    except OSError as error:
+        raise DataError(f"cannot write the picture {path}: {error}; choose a folder that can be written to") from error
 
 
 def caption(frame: Picture, lines: Sequence[str], rows: int | None = None, size: int = 14) -> Picture:
