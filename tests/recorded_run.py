@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import numpy as np
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.envs.base import LiveScene, Policy
 from gnfactor.rollout import Episode, rollout
+from gnfactor.ros.config import RobotConfig
+from gnfactor.ros.journal import Event
 from gnfactor.ros.journalled_link import JournalledLink
 from gnfactor.ros.log import RunLog
+from gnfactor.ros.log_reader import Recording
 from gnfactor.ros.plan import Approve
 from gnfactor.ros.robot_env import RobotEnv
 from gnfactor.ros.run_header import RunHeader
@@ -48,16 +52,36 @@ class Wanderer:
         pass
 
 
-def header_of(robot: FakeRobot, **changes: Any) -> RunHeader:
+def header(*overrides: str, **changes: Any) -> RunHeader:
+    """Of a run on a robot with these settings."""
+    return header_of(robot_config(*overrides), **changes)
+
+
+def header_of(config: RobotConfig, **changes: Any) -> RunHeader:
     plain = {"instruction": INSTRUCTION, "confirm": "never", "started": STARTED}
-    return RunHeader(config=robot.config, **(plain | changes))
+    return RunHeader(config=config, **(plain | changes))
+
+
+def seconds() -> Callable[[], float]:
+    """A clock that is a second later whenever it is asked, so that every state is kept."""
+    ticks = count(1)
+    return lambda: float(next(ticks))
+
+
+def written(path: Path, noted: list[Event], *overrides: str) -> list[Event]:
+    with RunLog(path, header(*overrides), seconds()) as log:
+        for event in noted:
+            log.note(event)
+    recording = Recording(path)
+    assert recording.whole
+    return [one.event for one in recording.events()]
 
 
 def record(
     path: Path, robot: FakeRobot, policy: Policy, steps: int = 3, approve: Approve | None = None, **changes: Any
 ) -> Episode:
     """One episode over a journalled link, its log closed."""
-    with RunLog(path, header_of(robot, **changes), robot.now_s) as log:
+    with RunLog(path, header_of(robot.config, **changes), robot.now_s) as log:
         env = RobotEnv(JournalledLink(robot, log), robot.config, approve=approve, journal=log)
         episode = rollout(env, policy, LiveScene(INSTRUCTION), steps, on_refusal="continue")
         env.close()

@@ -2,169 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from itertools import count
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mcap.reader import make_reader
 
-from gnfactor.actions import Action, ArmTarget
+from gnfactor.envs.base import LiveScene
+from gnfactor.errors import DataError, RobotError
+from gnfactor.rollout import rollout
 from gnfactor.ros.journal import (
-    Asked,
     Began,
     Commanded,
-    Decided,
-    Ended,
     Event,
     Failed,
-    Judged,
     Looked,
     Progressed,
     Seen,
     Stated,
 )
+from gnfactor.ros.journalled_link import JournalledLink
 from gnfactor.ros.link import (
     GripCommand,
-    JointTrajectory,
-    PlanRequest,
-    PoseTarget,
     Progress,
+    RobotLink,
     RobotMode,
-    RobotState,
 )
 from gnfactor.ros.log import RunLog
 from gnfactor.ros.log_reader import Recording
-from gnfactor.ros.run_header import RunHeader
-from gnfactor.scene import ArmState, Camera, Observation, View
-from tests.fake_robot import robot_config
+from gnfactor.ros.robot_env import RobotEnv
+from tests.fake_robot import FakeRobot, robot_config
+from tests.made_up_events import MAKERS, Maker, same
+from tests.recorded_run import INSTRUCTION, Wanderer, header, record, robot_for, written
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, 1.7976931348623157e308, 0.1)
-
-
-class Maker:
-    """Makes events of random content, of which some numbers are the odd ones.
-
-    In the test itself, since the type checker samples tuples with `random`, which no strategy may.
-    """
-
-    def __init__(self, seed: int, texts: list[str]) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.texts = ["", 'the operator\'s "yes"', *texts]
-
-    def array(self, *shape: int) -> np.ndarray:
-        values = self.rng.normal(size=shape) * 10.0 ** self.rng.integers(-12, 12, shape)
-        return np.where(self.rng.random(shape) < 0.2, self.rng.choice(SPECIAL, shape), values)
-
-    def number(self) -> float:
-        return float(self.array(1)[0])
-
-    def whole(self) -> int:
-        return int(self.rng.integers(0, 2**40))
-
-    def truth(self) -> bool:
-        return bool(self.rng.integers(2))
-
-    def text(self) -> str:
-        return self.texts[self.rng.integers(len(self.texts))]
-
-    def perhaps(self) -> str | None:
-        return self.text() if self.truth() else None
-
-    def view(self) -> View:
-        height, width = (int(size) for size in self.rng.integers(1, 9, 2))
-        depth_m = self.array(height, width).astype(np.float32) if self.truth() else self.array(height, width)
-        rgb = self.rng.integers(0, 256, (height, width, 3), np.uint8)
-        return View(Camera(self.array(3, 3), self.array(4, 4), width, height), rgb, depth_m)
-
-    def arm(self) -> ArmState:
-        return ArmState(self.array(4, 4), self.truth(), self.array(2), self.array(7), self.array(7))
-
-    def observation(self) -> Observation:
-        cameras, arms = ["front", "a/b", "wrist"][: self.rng.integers(4)], ["right", "left"][: self.rng.integers(3)]
-        views = {name: self.view() for name in cameras}
-        return Observation(self.whole(), self.number(), views, {name: self.arm() for name in arms})
-
-    def state(self) -> RobotState:
-        mode = RobotMode(int(self.rng.integers(len(RobotMode))))
-        errors = tuple(self.text() for _ in range(self.rng.integers(3)))
-        return RobotState(self.number(), mode, errors, self.array(7), self.array(7), self.array(4, 4), self.array(2))
-
-    def trajectory(self) -> JointTrajectory:
-        points = int(self.rng.integers(1, 5))
-        times_s, positions, velocities = self.array(points), self.array(points, 7), self.array(points, 7)
-        return JointTrajectory(self.whole(), self.number(), times_s, positions, velocities)
-
-    def plan(self) -> PlanRequest:
-        return PlanRequest(self.whole(), self.number(), self.array(4, 4), self.truth(), self.number())
-
-    def grip(self) -> GripCommand:
-        numbers = [self.number() for _ in range(4)]
-        return GripCommand(self.whole(), *numbers, self.truth(), self.number())
-
-
-MAKERS: dict[str, Callable[[Maker], Event]] = {
-    "began": lambda m: Began(m.text()),
-    "seen": lambda m: Seen(m.observation()),
-    "decided": lambda m: Decided(Action({m.text(): ArmTarget(m.array(4, 4), m.truth(), m.truth())})),
-    "judged": lambda m: Judged(m.perhaps()),
-    "asked": lambda m: Asked(m.text(), m.text()),
-    "ended": lambda m: Ended(m.perhaps(), m.perhaps(), m.perhaps()),
-    "looked": lambda m: Looked({m.text(): m.number(), "front": m.number()}),
-    "stated": lambda m: Stated(m.state()),
-    "held": lambda m: Commanded(None, "hold"),
-    "streamed": lambda m: Commanded(PoseTarget(m.whole(), m.number(), m.array(4, 4)), "stream"),
-    "trajectory": lambda m: Commanded(m.trajectory(), "start_trajectory"),
-    "plan": lambda m: Commanded(m.plan(), "start_plan"),
-    "grip": lambda m: Commanded(m.grip(), "start_grip"),
-    "progressed": lambda m: Progressed(Progress(m.whole(), "failed" if m.truth() else "done", m.text())),
-    "failed": lambda m: Failed(m.text()),
-}
-
-
-def header(*overrides: str, **changes: Any) -> RunHeader:
-    plain = {"instruction": "press it", "confirm": "each", "started": "2026-11-21T12:00:00+00:00"}
-    return RunHeader(config=robot_config(*overrides), **(plain | changes))
-
-
-def seconds() -> Callable[[], float]:
-    """A clock that is a second later whenever it is asked, so that every state is kept."""
-    ticks = count(1)
-    return lambda: float(next(ticks))
-
-
-def written(path: Path, noted: list[Event], *overrides: str) -> list[Event]:
-    with RunLog(path, header(*overrides), seconds()) as log:
-        for event in noted:
-            log.note(event)
-    recording = Recording(path)
-    assert recording.whole
-    return [one.event for one in recording.events()]
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal in type and to the last bit, but that one NaN is as good as another."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(*(numbered(one) for one in (a, b)))
-    if is_dataclass(a):
-        return all(same(getattr(a, item.name), getattr(b, item.name)) for item in fields(a))
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
-    return numbered(np.array(a)) == numbered(np.array(b)) if isinstance(a, float) else a == b
-
-
-def numbered(values: np.ndarray) -> np.ndarray:
-    """Bits as whole numbers, all NaN alike."""
-    if values.dtype.kind != "f":
-        return values
-    return np.where(np.isnan(values), np.nan, values).astype(values.dtype).view(f"u{values.dtype.itemsize}")
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -179,3 +54,168 @@ def test_whatever_is_noted_is_read_back_bit_for_bit_and_in_order(
     read = written(path, noted)
     assert len(read) == len(noted)
     assert all(same(a, b) for a, b in zip(read, noted, strict=True))
+
+
+def test_an_event_keeps_its_place_in_time(tmp_path: Path) -> None:
+    times_s = iter([5.0, 7.25, 6.0, 8.0])  # the second but last goes back: stamps do not
+    with RunLog(tmp_path / "run.mcap", header(), lambda: next(times_s)) as log:
+        for text in "abc":
+            log.note(Began(text))
+    assert [one.time_s for one in Recording(tmp_path / "run.mcap").events()] == [7.25, 7.25, 8.0]
+
+
+def test_a_clock_that_is_lost_with_the_robot_does_not_stop_the_log(tmp_path: Path) -> None:
+    def clock() -> float:
+        if list(ticks) and ticks.pop():
+            return 3.0
+        raise RobotError("the bridge is gone")
+
+    ticks = [1.0, 1.0]
+    with RunLog(tmp_path / "run.mcap", header(), clock) as log:
+        log.note(Began("press it"))
+        log.note(Failed("the bridge is gone"))
+    first, second = Recording(tmp_path / "run.mcap").events()
+    assert first.time_s <= second.time_s < first.time_s + 5
+    assert second.event == Failed("the bridge is gone")
+
+
+def test_the_head_says_under_what_the_run_took_place(tmp_path: Path) -> None:
+    head = header(checkpoint="runs/a", weights_sha256="ab" * 32, seed=3, calibration="front 2026-11-20", dry_run=True)
+    RunLog(tmp_path / "run.mcap", head).close()
+    assert Recording(tmp_path / "run.mcap").header == head
+    assert head.versions["mcap"]
+
+
+def test_without_pictures_everything_else_is_kept(tmp_path: Path) -> None:
+    maker = Maker(0, [])
+    seen = replace(maker.observation(), views={"front": maker.view()}, time_s=1.0)
+    (read,) = written(tmp_path / "run.mcap", [Seen(seen)], "log.images=false")
+    assert isinstance(read, Seen)
+    assert same(read.observation, replace(seen, views={}))
+
+
+def test_states_are_kept_at_a_limited_rate_but_all_that_say_something_new(tmp_path: Path) -> None:
+    robot, time_s = FakeRobot(robot_config()), [10.0]
+    calm = robot.state()
+    reflex = replace(calm, mode=RobotMode.REFLEX)
+    with RunLog(tmp_path / "run.mcap", header(), lambda: time_s[0]) as log:
+        for _ in range(1000):  # one second, at 1 kHz
+            log.note(Stated(calm))
+            time_s[0] += 1e-3
+        log.note(Stated(reflex))
+        log.note(Stated(calm))
+        log.note(Looked({}))
+        log.note(Stated(calm))
+    read = [one.event for one in Recording(tmp_path / "run.mcap").events()]
+    states = [event.state.mode for event in read if isinstance(event, Stated)]
+    assert 30 <= len(states) - 3 <= 40
+    assert states[-3:] == [RobotMode.REFLEX, RobotMode.MOVE, RobotMode.MOVE]
+
+
+class Broken:
+    """A journal that can keep nothing."""
+
+    def note(self, event: Event) -> None:
+        raise DataError("the disk is full")
+
+
+def test_a_hold_reaches_the_robot_whatever_becomes_of_the_log() -> None:
+    robot = FakeRobot(robot_config())
+    link = JournalledLink(robot, Broken())
+    link.hold()
+    assert robot.record == ["hold"]
+    with pytest.raises(DataError, match="the disk is full"):
+        link.recover()
+    assert robot.record == ["hold"]
+    link.close()
+    assert robot.record[-1] == "close"
+
+
+@pytest.mark.parametrize("executor", ["impedance", "trajectory", "moveit"])
+def test_a_log_that_fails_on_the_way_ends_in_a_hold_where_the_arm_is(executor: str) -> None:
+    class Failing:
+        def note(self, event: Event) -> None:
+            if isinstance(event, Commanded):
+                raise DataError("the disk is full")
+
+    robot = robot_for(executor)
+    env = RobotEnv(JournalledLink(robot, Failing()), robot.config, journal=Failing())
+    episode = rollout(env, Wanderer(), LiveScene(INSTRUCTION), 3)
+    assert (episode.ending, episode.reason) == ("crashed", "the disk is full")
+    assert set(robot.record) == {"hold"}
+
+
+class Kept:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def note(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def test_a_journalled_link_lets_everything_through_and_notes_it() -> None:
+    journal, robot = Kept(), FakeRobot(robot_config("executor.name=trajectory"))
+    link = JournalledLink(robot, journal)
+    assert isinstance(link, RobotLink)
+    command = GripCommand(1, 200.0, 0.0, 0.05, 20.0, True, 0.08)
+    assert link.now_s() == robot.now_s()
+    seen = link.observe(0.5)
+    link.start_grip(command)
+    answers = [link.progress(), link.progress()]
+    link.wait(1.0)
+    answers.append(link.progress())
+    state = link.state()
+    link.hold()
+    assert answers == [Progress(1, "running"), Progress(1, "running"), Progress(1, "done")]
+    looked, commanded, running, done, stated, held = journal.events
+    assert looked == Looked({name: view.stamp_s for name, view in seen.items()})
+    assert isinstance(commanded, Commanded)
+    assert (commanded.command, commanded.verb) == (command, "start_grip")
+    assert (running, done) == (Progressed(answers[0]), Progressed(answers[2]))
+    assert isinstance(stated, Stated)
+    assert stated.state is state
+    assert isinstance(held, Commanded)
+    assert held.verb == "hold"
+
+
+def test_a_failure_of_the_robot_is_noted_and_goes_on() -> None:
+    journal = Kept()
+
+    def lost(robot: FakeRobot) -> None:
+        raise RobotError("the bridge is gone")
+
+    link = JournalledLink(FakeRobot(robot_config(), on_state=lost), journal)
+    with pytest.raises(RobotError, match="the bridge is gone"):
+        link.state()
+    assert journal.events == [Failed("RobotError: the bridge is gone")]
+
+
+def test_a_log_is_never_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "run.mcap"
+    RunLog(path, header()).close()
+    with pytest.raises(DataError, match="cannot be made: File exists"):
+        RunLog(path, header())
+
+
+def test_viewers_find_pictures_calibrations_and_poses_under_schemas_that_they_know(tmp_path: Path) -> None:
+    path = tmp_path / "run.mcap"
+    record(path, robot_for("impedance"), Wanderer(), steps=1)
+    with path.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    assert summary is not None
+    schemas = {channel.topic: summary.schemas[channel.schema_id].name for channel in summary.channels.values()}
+    assert schemas["/observation/front/color"] == "foxglove.CompressedImage"
+    assert schemas["/observation/front/depth"] == "foxglove.RawImage"
+    assert schemas["/observation/front/camera"] == "foxglove.CameraCalibration"
+    assert schemas["/gripper"] == "foxglove.PoseInFrame"
+    assert schemas["/tf"] == "foxglove.FrameTransform"
+    for schema in summary.schemas.values():
+        assert schema.encoding == "jsonschema"
+        assert json.loads(schema.data)["type"] == "object"
+    with path.open("rb") as file:
+        for schema, channel, message in make_reader(file).iter_messages():
+            assert schema is not None
+            extra = json.loads(message.data).keys() - json.loads(schema.data)["properties"].keys()
+            assert not extra, channel.topic

@@ -13,8 +13,8 @@ from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.executors import EXECUTORS
 from gnfactor.ros.replay_link import ReplayLink
 from gnfactor.ros.robot_env import RobotEnv
+from tests.made_up_events import same
 from tests.recorded_run import INSTRUCTION, Wanderer, record, robot_for
-from tests.test_ros_log import same
 
 
 def replaying(config: RobotConfig, path: Path) -> RobotConfig:
@@ -30,8 +30,6 @@ def test_the_same_policy_over_the_recording_sees_and_does_the_same(tmp_path: Pat
     repeated = rollout(env, again, LiveScene(INSTRUCTION), 3, on_refusal="continue")
     assert repeated == recorded
     for a, b in zip(before.shown, again.shown, strict=True):
-        assert (
-            abs(a.time_s - b.time_s) < 2e-3
-        )  # the wait between two looks at one robot takes time, at one recording none
+        assert abs(a.time_s - b.time_s) < 2e-3  # a look at a robot takes time
         assert same(a, replace(b, time_s=a.time_s))
     assert all(same(a, b) for a, b in zip(before.wanted, again.wanted, strict=True))

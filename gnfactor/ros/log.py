@@ -247,4 +247,4 @@ def _writer(file: IO[bytes]) -> Writer:
         from mcap.writer import Writer  # noqa: PLC0415 (optional: only a robot's computer needs it)
     except ImportError as error:
         raise MissingExtraError("mcap", "pip install 'gnfactor[robot]'") from error
-    return Writer(file)
+    return Writer(file, enable_data_crcs=True)

@@ -14,7 +14,7 @@ from gnfactor.ros.log_format import Decoder
 from gnfactor.ros.run_header import FORMAT, RunHeader, header_from_texts
 
 if TYPE_CHECKING:
-    from mcap.records import Chunk, McapRecord
+    from mcap.records import Chunk, McapRecord, Message
 
 _MAGIC = bytes((137, 77, 67, 65, 80, 48, 13, 10))
 _LARGEST_CHUNK = 2**29
@@ -89,20 +89,21 @@ class Recording:
 
     def _records(self) -> Iterator[McapRecord]:
         try:
-            from mcap.records import Chunk  # noqa: PLC0415 (optional: only a robot's computer needs it)
+            from mcap.exceptions import RecordLengthLimitExceeded  # noqa: PLC0415 (optional: for robots only)
+            from mcap.records import Chunk  # noqa: PLC0415
             from mcap.stream_reader import StreamReader, breakup_chunk  # noqa: PLC0415
         except ImportError as error:
             raise MissingExtraError("mcap", "pip install 'gnfactor[robot]'") from error
         size = self.path.stat().st_size
         with self.path.open("rb") as file:
-            records = StreamReader(file, emit_chunks=True, record_size_limit=size).records
+            records = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=size).records
             while True:
                 try:
                     record = next(records, None)
                     inner = [record] if not isinstance(record, Chunk) else breakup_chunk(_checked(record), True)
                 except Exception as error:  # the reader raises whatever a wrong byte brings about
-                    if not self.whole and file.tell() == size:
-                        return
+                    if not self.whole and (file.tell() == size or isinstance(error, RecordLengthLimitExceeded)):
+                        return  # the last record is not all there
                     raise DataError(
                         f"{self.path} is damaged before byte {file.tell()} of {size}: {error}; what stands before "
                         "that can be read, the rest cannot"
