@@ -24,6 +24,8 @@ from tests.ros.presence import require_ros
 
 require_ros()
 
+from gnfactor.ros.journal import Ended, Event, Failed, Judged  # noqa: E402
+from gnfactor.ros.log_reader import Recording  # noqa: E402
 from tests.ros.bridge_process import Bridge  # noqa: E402
 from tests.ros.cable import why_no_cable  # noqa: E402
 from tests.ros.cell import Cell, cell  # noqa: E402
@@ -89,10 +91,11 @@ def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
 
 
 class Bridges:
-    """One bridge for each way to move, as long as it lives."""
+    """One bridge for each way to move, as long as it lives; `expected` is what their logs have to say in the end."""
 
     def __init__(self, robot: Cell, stack: ExitStack) -> None:
         self._robot, self._stack = robot, stack
+        self.expected: list[tuple[Path, str]] = []
         self._alive: dict[str, Bridge] = {}
 
     def get(self, executor: str) -> Bridge:
@@ -158,6 +161,7 @@ def test_a_refusal_moves_nothing(robot: Cell, bridges: Bridges) -> None:
     episode = bridge.wait_for("episode", 10.0)["episode"]
     assert episode["ending"] == "refused"
     assert re.search(r"the gripper at the target .* below", episode["reason"])
+    bridges.expected.append((bridge.log, episode["reason"]))
     time.sleep(STILL_FOR_S)
     assert robot.truth.peak_m_s(began_s) < STILL_M_S
     report("refusal", "impedance", 0.0, Standstill(0.0, 0.0), episode["reason"])
@@ -180,6 +184,7 @@ def test_the_arm_is_still_in_time_and_the_bridge_says_why(
     finally:
         failure.mend(robot)
     assert re.search(failure.why, str(episode["episode"]["reason"])), episode
+    bridges.expected.append((bridge.log, episode["episode"]["reason"]))
     assert robot.truth.peak_m_s(moment_s + stopped.after_s) < STILL_M_S
     report(name, executor, failure.limit_s, stopped, episode["episode"]["reason"])
 
@@ -200,6 +205,7 @@ def test_a_hung_bridge_is_stopped_by_the_watchdog_and_goes_on_when_asked_anew(
     episode = bridge.wait_for("episode", WAY_S)["episode"]
     time.sleep(STILL_FOR_S)
     assert robot.truth.peak_m_s(moment_s + stopped.after_s) < STILL_M_S, "it moved when the bridge woke up"
+    bridges.expected.append((bridge.log, episode["reason"]))
     report("hung bridge", executor, HUNG_S, stopped, f"{watchdog_says}; the bridge, when it woke: {episode['reason']}")
     works(robot, bridge)
 
@@ -219,6 +225,7 @@ def test_a_pulled_cable_stops_the_arm_and_the_bridge_works_again_when_it_is_plug
     finally:
         robot.cable.plug()
     assert "held: silent for" in watchdog_says
+    bridges.expected.append((bridge.log, episode["reason"]))
     report("lost connection", "impedance", CABLE_S, stopped, f"{watchdog_says}; the bridge: {episode['reason']}")
     time.sleep(STILL_FOR_S)
     assert robot.truth.peak_m_s(moment_s + stopped.after_s) < STILL_M_S, "it moved when the cable was back"
@@ -233,6 +240,7 @@ def test_ctrl_c_stops_the_arm_before_the_bridge_ends(robot: Cell, bridges: Bridg
     stopped = stopped_within(robot, moment_s, CTRL_C_S)
     ended = bridge.wait_for("ended", 10.0)["ended"]
     assert ended == "the operator's Ctrl-C"
+    bridges.expected.append((bridge.log, ended))
     assert bridge.process.wait(10.0) == 130
     report("the operator's Ctrl-C", "impedance", CTRL_C_S, stopped, ended)
 
@@ -248,7 +256,7 @@ def test_a_killed_bridge_is_stopped_by_the_watchdog(robot: Cell, bridges: Bridge
 
 
 def test_a_killed_master_ends_the_motion(robot: Cell, bridges: Bridges) -> None:
-    """The last of all: nobody of these finds another master."""
+    """After all others: nobody of these finds another master."""
     bridge = bridges.get("trajectory")
     set_in_motion(robot, bridge)
     moment_s = time.time()
@@ -256,4 +264,21 @@ def test_a_killed_master_ends_the_motion(robot: Cell, bridges: Bridges) -> None:
     stopped = stopped_within(robot, moment_s, MASTER_S)
     episode = bridge.wait_for("episode", WAY_S)["episode"]
     assert "master" in episode["reason"]
+    bridges.expected.append((bridge.log, episode["reason"]))
     report("killed master", "trajectory", MASTER_S, stopped, episode["reason"])
+
+
+def test_the_logs_say_why(bridges: Bridges) -> None:
+    """Of everything above, whatever became of the process that wrote them."""
+    time.sleep(1.0)
+    logs = {path for path, _ in bridges.expected}
+    said = {path: [reason for noted in Recording(path).events() for reason in reasons(noted.event)] for path in logs}
+    assert bridges.expected
+    for path, reason in bridges.expected:
+        assert reason in said[path], reason
+
+
+def reasons(event: Event) -> list[str]:
+    """Why something was not done or ended, as an event has it."""
+    found = {Ended: ("refused", "blocked"), Judged: ("reason",), Failed: ("complaint",)}.get(type(event), ())
+    return [getattr(event, name) for name in found if getattr(event, name) is not None]

@@ -1,8 +1,9 @@
-"""Our side of a robot as a process of its own: `python -m tests.ros.bridge ROBOT.yaml... key=value...`.
+"""Our side of a robot as a process of its own: `python -m tests.ros.bridge LOG.mcap ROBOT.yaml... key=value...`.
 
 Every line that it reads asks for one episode, in JSON, with the fields of `Request`. Every line that it writes says in
 JSON what happens: {"ready": true}, then of each episode {"step": ...} after every action and {"episode": ...}, and at
-its own end {"ended": why}. What moves the arm is the product's: link, guard, executor, `RobotEnv`, `rollout`.
+its own end {"ended": why}. What moves the arm is the product's: link, guard, executor, `RobotEnv`, `rollout`; the log
+of all episodes is the product's too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import rospy
 import torch
@@ -23,7 +25,11 @@ from gnfactor.errors import GNFactorError
 from gnfactor.rollout import describe, rollout
 from gnfactor.ros.config import load
 from gnfactor.ros.connect import connect
+from gnfactor.ros.journal import Failed, Journal
+from gnfactor.ros.journalled_link import JournalledLink
+from gnfactor.ros.log import RunLog
 from gnfactor.ros.robot_env import RobotEnv
+from gnfactor.ros.run_header import RunHeader
 from tests.ros.policies import FinishedError, make_policy
 
 SUCCESS = "/simulation/success"
@@ -59,7 +65,7 @@ class Watched:
         step = self._env.step(action)
         time.sleep(_LOOK_S)
         say(step=step.observation.step, refused=step.refused, blocked=step.blocked, success=self._has_succeeded)
-        return Step(step.observation, self._has_succeeded, step.refused, step.blocked)
+        return replace(step, success=self._has_succeeded)
 
     def hold(self) -> None:
         self._env.hold()
@@ -74,17 +80,20 @@ class Watched:
 def main(args: Sequence[str]) -> int:
     """Episodes until nobody asks for one, or until Ctrl-C; the robot holds then."""
     torch.set_num_threads(1)
-    config = load(args)
-    env = Watched(RobotEnv(connect(config), config))
-    why, status = "nobody asks for another episode", 0
-    try:
-        say(ready=True)
-        for line in sys.stdin:
-            say(episode=_episode(env, Request(**json.loads(line))))
-    except KeyboardInterrupt:
-        why, status = "the operator's Ctrl-C", 130
-    finally:
-        env.close()
+    config, why, status = load(args[1:]), "nobody asks for another episode", 0
+    header = RunHeader(config=config, instruction="of each episode", confirm="never", started=time.strftime("%FT%T"))
+    link = connect(config)
+    with RunLog(Path(args[0]), header, link.now_s) as log:
+        env = Watched(RobotEnv(JournalledLink(link, log), config, journal=log))
+        try:
+            say(ready=True)
+            for line in sys.stdin:
+                say(episode=_episode(env, Request(**json.loads(line)), log))
+        except KeyboardInterrupt:
+            why, status = "the operator's Ctrl-C", 130
+            log.note(Failed(why))
+        finally:
+            env.close()
     say(ended=why)
     return status
 
@@ -94,7 +103,7 @@ def say(**words: object) -> None:
     print(json.dumps({**words, "said_s": time.time()}), flush=True)
 
 
-def _episode(env: Env, request: Request) -> dict[str, object]:
+def _episode(env: Env, request: Request, log: Journal) -> dict[str, object]:
     policy = make_policy(request.policy)
     try:
         episode = rollout(env, policy, LiveScene(request.instruction), request.max_steps)
@@ -102,6 +111,8 @@ def _episode(env: Env, request: Request) -> dict[str, object]:
         return {"ending": "finished", "success": False, "reason": None}
     except GNFactorError as error:
         return {"ending": "lost", "success": False, "reason": describe(error)}
+    if episode.ending == "crashed":
+        log.note(Failed(str(episode.reason)))
     return {"ending": episode.ending, "success": episode.success, "reason": episode.reason, "steps": episode.steps}
 
 

@@ -22,8 +22,8 @@ _END_S = 5.0
 class Bridge:
     """One process of `tests.ros.bridge`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], spoken: Path) -> None:
-        self.process, self._spoken = process, spoken
+    def __init__(self, process: subprocess.Popen[bytes], spoken: Path, log: Path) -> None:
+        self.process, self._spoken, self.log = process, spoken, log
         self._heard = 0
 
     def ask(self, policy: str, max_steps: int, instruction: str = "do it") -> None:
@@ -70,18 +70,19 @@ class Bridge:
 
 @contextmanager
 def bridge(variables: Mapping[str, str], spoken: Path, *options: str, prefix: Sequence[str] = ()) -> Iterator[Bridge]:
-    """A bridge from when it is ready until the block ends; what it prints goes to the file `spoken`.
+    """A bridge from when it is ready until the block ends; its log lies beside the file `spoken`.
 
     Args:
         variables: of its environment.
-        spoken: file that it writes.
+        spoken: file of what it prints.
         options: robot's files and overrides, after `ROBOT`.
         prefix: of the command, to start it somewhere else.
     """
     python_path = os.pathsep.join(filter(None, [str(REPOSITORY), variables.get("PYTHONPATH")]))
+    log = spoken.with_suffix(".mcap")
     with spoken.open("wb") as output:
         process = subprocess.Popen(
-            (*prefix, sys.executable, "-m", "tests.ros.bridge", *ROBOT, *options),
+            (*prefix, sys.executable, "-m", "tests.ros.bridge", str(log), *ROBOT, *options),
             env={**variables, "PYTHONPATH": python_path},
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
@@ -90,7 +91,7 @@ def bridge(variables: Mapping[str, str], spoken: Path, *options: str, prefix: Se
             start_new_session=True,
         )
         try:
-            started = Bridge(process, spoken)
+            started = Bridge(process, spoken, log)
             wait_until_ready(lambda: started.said("ready") is not None, process, spoken)
             yield started
         finally:
