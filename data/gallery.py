@@ -22,9 +22,8 @@ from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import TabletopEnv, find_task
 from gnfactor.errors import SceneError
-from gnfactor.evaluation.view_drawing import write_png
 from gnfactor.scene import CAMERAS
-from gnfactor.video import Picture, caption, spaced, write_video
+from gnfactor.video import Picture, caption, spaced, write_png, write_video
 
 _SIZE, _FILM_SIZE = (192, 144), (256, 192)
 """Width and height of a picture of the sheet and of a video."""

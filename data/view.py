@@ -52,11 +52,10 @@ from gnfactor.evaluation.view_drawing import (
     rendered_depth,
     rendered_features,
     sheet_rows,
-    write_png,
 )
 from gnfactor.model import Policy
 from gnfactor.scene import View
-from gnfactor.video import Picture, caption, side_by_side, write_video
+from gnfactor.video import Picture, caption, side_by_side, write_png, write_video
 
 _COLUMNS = 5
 """Most views on a contact sheet."""

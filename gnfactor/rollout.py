@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gnfactor.envs.base import Env, Policy, Scene
+from gnfactor.envs.base import Env, Policy, Scene, Word
 from gnfactor.errors import GNFactorError
 
 OnRefusal = Literal["end", "continue"]
 """What a refused action means: the episode has failed, as in the published protocol, or the policy may try again."""
 
-Ending = Literal["success", "max_steps", "refused", "crashed"]
+Unattended = Literal["success", "max_steps", "refused", "crashed"]
+"""How an episode ends beside which nobody sits."""
+Ending = Literal[Unattended, Word]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def _act(env: Env, policy: Policy, scene: Scene, max_steps: int, on_refusal: OnR
         observation, success, reason = step.observation, step.success, step.refused or step.blocked or reason
         if success:
             return Episode(scene, instruction, True, steps, "success")
+        if step.ended is not None:
+            return Episode(scene, instruction, success, steps, step.ended, reason)
         if step.refused is not None and on_refusal == "end":
             return Episode(scene, instruction, success, steps, "refused", reason)
     return Episode(scene, instruction, success, max_steps, "max_steps", reason)

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
             "gnfactor.command",
             "gnfactor.files",
             "gnfactor.video",
+            "gnfactor.resizing",
         ),
     ),
     ("gnfactor.model",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from gnfactor.actions import Action
 from gnfactor.scene import Observation
@@ -102,6 +102,10 @@ class Capabilities:
     """`Step.success` is True or False, never None."""
 
 
+Word = Literal["done", "stopped"]
+"""Of somebody who watches an episode: the task is done, or it is to go no further."""
+
+
 @dataclass(frozen=True, eq=False)
 class Start:
     """What an episode begins with."""
@@ -123,6 +127,8 @@ class Step:
     """Why the action was not carried out (unreachable, in collision, outside the workspace), or None."""
     blocked: str | None = None
     """Where the arm was stopped on its way although the action was carried out, or None; contact may be meant."""
+    ended: Word | None = None
+    """Somebody who is asked has ended the episode."""
 
 
 @runtime_checkable
