@@ -25,7 +25,7 @@ from gnfactor.files import write_file
 from gnfactor.kinematics import between
 from gnfactor.ros.calibration_file import load_calibration
 from gnfactor.ros.config import CameraConfig, RobotConfig
-from gnfactor.ros.link import RobotView
+from gnfactor.ros.link import RobotLink, RobotView
 from gnfactor.ros.looking import Look
 from gnfactor.scene import Camera
 
@@ -161,6 +161,27 @@ def record_path(config: RobotConfig) -> Path:
     else:
         folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "gnfactor/calibrations"
     return folder / f"{arrangement_digest(config)[:16]}.json"
+
+
+def require_unmoved(config: RobotConfig, link: RobotLink) -> None:
+    """Refuse to go on where a camera is not where it was when its calibration passed; without a record, nothing.
+
+    Args:
+        config: of the robot.
+        link: to it; it is looked through once.
+
+    Raises:
+        ConfigError: a camera has moved, or gives other pictures than then.
+        RobotError: the robot cannot be reached, or sends no pictures.
+    """
+    record = read_record(config)
+    if record is None:
+        return
+    views = link.observe(config.guard.max_image_age_s)
+    world_from_gripper = config.arm.world_from_base.matrix @ link.state().base_from_gripper
+    complaint = moved_complaint(record, views, world_from_gripper, config)
+    if complaint is not None:
+        raise ConfigError(complaint)
 
 
 def moved_complaint(
