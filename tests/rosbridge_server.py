@@ -29,6 +29,7 @@ from gnfactor import kinematics
 from gnfactor.ros.bridge_access import rosauth
 from gnfactor.ros.config import CameraConfig, RobotConfig, load
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotView
+from gnfactor.ros.rosbridge_link import CLOCK_SERVICE
 from gnfactor.ros.watchdog import Gate, Orders, Pose
 from tests.fake_env import make_camera, render
 from tests.fake_robot import EYES, IMAGE_SIZE, ROBOTS, FakeRobot
@@ -49,6 +50,7 @@ def bridge_config(ros: int = 1, *overrides: str) -> RobotConfig:
         *("guard.min_workspace_points=100", "guard.max_speed_m_s=1.5", "guard.max_turn_speed_rad_s=2.5"),
         *("executor.speed_m_s=0.4", "executor.turn_speed_rad_s=2.0", "executor.rate_hz=50"),
         *("executor.joint_speed_rad_s=1.0", "executor.joint_acceleration_rad_s2=10"),
+        "arm.joint_speed=[2.5,2.5,2.5,2.5,2.5,2.5,2.5]",
         *("link.type=rosbridge", "link.timeout_s=3", "link.uri=ws://127.0.0.1:1"),
     )
     config = load([str(ROBOTS / FILES[ros]), *quick, *overrides])
@@ -104,6 +106,8 @@ class Robot:
         self.took.append(goal)
         if action == names.recovery:
             self.fake.recover()
+        elif action == names.grip_stop:
+            self.fake.stop_fingers()
         elif action in (names.grip_move, names.grip_grasp):
             grasp = action == names.grip_grasp
             tolerance_m = goal["epsilon"]["outer"] if grasp else 0.0
@@ -248,7 +252,11 @@ class Bridge:
             client.topics[frame["topic"]] = frame
         elif op == "advertise":
             client.advertised[frame["topic"]] = frame["type"]
+        elif op == "call_service" and frame["service"] == robot.config.actions.grip_stop:
+            robot.fake.stop_fingers()
+            client.send({"op": "service_response", "id": frame["id"], "values": {"success": True}, "result": True})
         elif op == "call_service":
+            assert frame["service"] == CLOCK_SERVICE
             self._tell_time(client, frame)
         elif op == "send_action_goal":
             robot.start(frame["action"], frame["args"])
@@ -326,6 +334,7 @@ class Bridge:
                     self._say_watchdog()
                     names = self.robot.config.actions
                     for action in (
+                        names.grip_stop,
                         names.grip_move,
                         names.grip_grasp,
                         names.recovery,

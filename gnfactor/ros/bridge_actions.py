@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gnfactor.errors import RobotError
 from gnfactor.ros.bridge_messages import type_name
 from gnfactor.ros.config import RobotConfig
-from gnfactor.ros.goals import COMPLAINTS, Goal
+from gnfactor.ros.goals import Goal, grip_complaint, plan_complaint, trajectory_complaint
 from gnfactor.ros.ros_link import GoalState, RobotAction, Role
 from gnfactor.ros.rosbridge import Rosbridge, Subscription
 
@@ -20,6 +20,7 @@ KINDS: Mapping[int, Mapping[Role, str]] = {
     1: {
         "move": "franka_gripper/Move",
         "grasp": "franka_gripper/Grasp",
+        "stop": "franka_gripper/Stop",
         "recovery": "franka_msgs/ErrorRecovery",
         "trajectory": "control_msgs/FollowJointTrajectory",
         "plan": "moveit_msgs/MoveGroup",
@@ -34,12 +35,14 @@ KINDS: Mapping[int, Mapping[Role, str]] = {
 }
 """Types by generation of ROS and by what is asked for."""
 _READERS: Mapping[Role, Callable[[Goal], str | None]] = {
-    "move": COMPLAINTS["grip"],
-    "grasp": COMPLAINTS["grip"],
+    "move": grip_complaint,
+    "grasp": grip_complaint,
+    "stop": grip_complaint,
     "recovery": lambda _: None,
-    "trajectory": COMPLAINTS["trajectory"],
-    "plan": COMPLAINTS["plan"],
+    "trajectory": trajectory_complaint,
+    "plan": plan_complaint,
 }
+"""Why a result is no success."""
 _STATUS_MS = 50
 _FORGOTTEN_S = 3.0
 """A server that has not named our goal for so long does not know it any more."""
@@ -54,6 +57,8 @@ def bridge_actions(bridge: Rosbridge, config: RobotConfig) -> dict[Role, RobotAc
     """The actions that a robot of this configuration is asked for."""
     names = config.actions
     wanted: dict[Role, str] = {"move": names.grip_move, "grasp": names.grip_grasp, "recovery": names.recovery}
+    if config.ros == 1:  # in ROS 2 it is a service
+        wanted["stop"] = names.grip_stop
     if config.executor.name == "trajectory" and names.trajectory is not None:
         wanted["trajectory"] = names.trajectory
     if config.executor.name == "moveit" and names.move_group is not None:

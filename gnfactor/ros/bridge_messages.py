@@ -35,7 +35,10 @@ class BridgeMessages:
             self._types.register(get_types_from_msg(_TF, "tf2_msgs/msg/TFMessage"))
         self._bytes = {1: self._types.deserialize_ros1, 2: self._types.deserialize_cdr}[ros]
         self._unpack = cbor2.loads
-        self._errors = (ValueError, TypeError, KeyError, IndexError, struct.error, SerdeError, RecursionError)
+        self._errors = (
+            *(ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error),
+            *(SerdeError, cbor2.CBORError),
+        )
 
     def is_standard(self, kind: str) -> bool:
         """Whether messages of this type can be read from ROS's own bytes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +20,8 @@ from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTar
 from gnfactor.ros.sensors import Sensors
 from gnfactor.ros.voice import Voice
 
-Role = Literal["move", "grasp", "recovery", "trajectory", "plan"]
+Role = Literal["move", "grasp", "stop", "recovery", "trajectory", "plan"]
+ENDED_BY_HOLD: tuple[Role, ...] = ("trajectory", "plan", "move", "grasp")
 SILENT_S = 1.0
 """A robot whose state has not come for so long is lost."""
 FRESH_S = 0.3
@@ -36,6 +37,7 @@ class GoalState:
     message: str = ""
 
 
+@runtime_checkable
 class RobotAction(Protocol):
     """One action of the robot; one goal at a time."""
 
@@ -50,6 +52,7 @@ class RobotAction(Protocol):
     def state(self) -> GoalState: ...
 
 
+@runtime_checkable
 class Transport(Protocol):
     """Carries messages to one robot and back."""
 
@@ -88,6 +91,10 @@ class Transport(Protocol):
 
     def pull(self, base_from_ee: Float[np.ndarray, "4 4"]) -> None:
         """Give the controller a target. Raises RobotError where the robot cannot be reached."""
+        ...
+
+    def stop_fingers(self) -> None:
+        """Have the fingers stay where they are. Raises RobotError where the robot cannot be reached."""
         ...
 
     def close(self) -> None:
@@ -190,9 +197,7 @@ class RosLink:
         if self._is_closed:
             raise RobotError("this link is closed")
         connection, self._has_commanded = self._transport.connections, True
-        for role, action in self._transport.actions.items():
-            if role != "recovery":
-                action.cancel()
+        self._end_goals()
         complaint = None if self._voice is None else self._voice.hold()
         if self._voice is None or complaint is not None:
             sent = self._pull_to_measured()
@@ -245,6 +250,16 @@ class RosLink:
             self._voice.arm()
         action.start(goal)
         self._job = (command.sequence, action)
+
+    def _end_goals(self) -> None:
+        """Franka's gripper does not heed cancellations: moving fingers are stopped."""
+        actions, last = self._transport.actions, None if self._job is None else self._job[1]
+        fingers_move = last in (actions["move"], actions["grasp"]) and last.state().status == "running"
+        for role in ENDED_BY_HOLD:
+            if role in actions:
+                actions[role].cancel()
+        if fingers_move:
+            self._transport.stop_fingers()
 
     def _takes(self, sequence: int, expires_s: float) -> bool:
         """Whether a command is neither late nor out of order."""

@@ -74,8 +74,7 @@ class Rosbridge:
         self._changed = Condition()
         self._over = Event()
         self._thread = Thread(target=self._run, name="rosbridge", daemon=True)
-        self.complaints: deque[str] = deque(maxlen=4)
-        """The last things that went wrong without ending the connection, such as an unknown type of message."""
+        self._complaints = deque[str](maxlen=4)
 
     @property
     def connections(self) -> int:
@@ -100,6 +99,16 @@ class Rosbridge:
         with self._changed:
             if not self._changed.wait_for(lambda: self._socket is not None, timeout_s):
                 raise RobotError(self._lost())
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """The last things that went wrong without ending the connection, such as an unknown type of message."""
+        return tuple(self._complaints)
+
+    def complain(self, about: str) -> None:
+        """Keep what went wrong, once."""
+        if about not in self._complaints:
+            self._complaints.append(about)
 
     def loss(self) -> str | None:
         """Why nothing can be sent, if so."""
@@ -227,9 +236,9 @@ class Rosbridge:
                 if answer is not None:
                     answer.set_result(frame)
             elif frame["op"] == "status" and frame["level"] in ("error", "warning"):
-                self.complaints.append(str(frame["msg"]))
+                self.complain(str(frame["msg"]))
         except (DataError, AttributeError, TypeError, ValueError, KeyError) as error:
-            self.complaints.append(f"the bridge sent what cannot be read: {error}")
+            self.complain(f"the bridge sent what cannot be read: {error}")
 
     def _drop(self, why: str) -> None:
         with self._changed:

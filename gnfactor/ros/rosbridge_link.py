@@ -134,6 +134,13 @@ class RosbridgeTransport:
             target, {"header": {"frame_id": self._config.arm.base_frame, "stamp": stamp}, "pose": pose}
         )
 
+    def stop_fingers(self) -> None:
+        if "stop" in self._actions:
+            self._actions["stop"].start({})
+            return
+        operation = {"op": "call_service", "service": self._config.actions.grip_stop, "type": "std_srvs/srv/Trigger"}
+        self._bridge.request(operation, self._bridge.next_number())
+
     def close(self) -> None:
         self._bridge.close()
 
@@ -160,7 +167,7 @@ class RosbridgeTransport:
             if frame["result"]:
                 self._clock.learn(asked_s, seconds(with_attributes(frame["values"]).time), answered_s)
             else:
-                self._bridge.complaints.append(f"{CLOCK_SERVICE}: {frame.get('values')}")
+                self._bridge.complain(f"{CLOCK_SERVICE}: {frame.get('values')}")
 
         operation = {"op": "call_service", "service": CLOCK_SERVICE, "type": CLOCK_KINDS[self._config.ros]}
         answer = self._bridge.request(operation, self._bridge.next_number())

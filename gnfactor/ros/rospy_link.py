@@ -128,7 +128,7 @@ class RospyLink:
         if self._config.watchdog.required and self._moves:
             self._check_watchdog()
             if (latch := self._voice.latch()) is not None:
-                return Progress(self._job.sequence, "failed", latch)
+                raise RobotError(latch)
         found = self._job.action.state()
         return Progress(self._job.sequence, found.status, found.message)
 

@@ -112,7 +112,11 @@ class Sensors:
             if silent:
                 said.append(f"'{name}' has heard nothing on {', '.join(silent)}")
             elif pair is None:
-                said.append(f"'{name}' has no colour and depth within {camera.max_gap_s} s of each other")
+                color_s, depth_s = (now_s - max(self._stamps(topic)) for topic in (camera.color, camera.depth))
+                said.append(
+                    f"the newest colour of '{name}' is {color_s:.2f} s old and its newest depth {depth_s:.2f} s; no "
+                    f"two are within {camera.max_gap_s} s"
+                )
             elif (age_s := now_s - min(pair[0][0], pair[1][0])) > max_age_s:
                 said.append(f"the newest picture of '{name}' is {age_s:.2f} s old; at most {max_age_s} s are allowed")
         return "; ".join(said)
@@ -158,6 +162,10 @@ class Sensors:
                 return None
         pair = newest_pair([time_s for time_s, _ in color], [time_s for time_s, _ in depth], camera.max_gap_s)
         return None if pair is None else (color[pair[0]], depth[pair[1]])
+
+    def _stamps(self, topic: str) -> list[float]:
+        with self._lock:
+            return [time_s for time_s, _ in self._recent[topic]]
 
     def _view(self, name: str, color: tuple[float, Any], depth: tuple[float, Any]) -> RobotView:
         camera = self._config.cameras[name]
