@@ -244,13 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         wanted, accept = _parse(arguments)
         responsible = require_calibration(wanted.robot, accept)
-        if responsible is not None:
-            say(f"note: {responsible} answers for a calibration that was not checked")
         place_for(wanted)  # what is wrong with it is said before an hour of work
         with signals_interrupt():
             link = connect(wanted.robot)
             try:
-                require_unmoved(wanted.robot, link)
+                responsible = require_unmoved(link, wanted.robot, accept) or responsible
+                if responsible is not None:
+                    say(f"note: {responsible} answers for a calibration that was not checked")
                 demonstration = Recorder(link, wanted, say, typed).record()
             finally:
                 _leave(link, say)

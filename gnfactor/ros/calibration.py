@@ -163,25 +163,29 @@ def record_path(config: RobotConfig) -> Path:
     return folder / f"{arrangement_digest(config)[:16]}.json"
 
 
-def require_unmoved(config: RobotConfig, link: RobotLink) -> None:
-    """Refuse to go on where a camera is not where it was when its calibration passed; without a record, nothing.
+def require_unmoved(link: RobotLink, robot: RobotConfig, accept: str | None) -> str | None:
+    """Refuse to go on if a camera is not where it was when its calibration was checked.
 
     Args:
-        config: of the robot.
-        link: to it; it is looked through once.
+        link: to look through.
+        robot: the configuration.
+        accept: who takes the responsibility for going on all the same; None: nobody.
+
+    Returns:
+        `accept` where it was needed, to be logged.
 
     Raises:
-        ConfigError: a camera has moved, or gives other pictures than then.
-        RobotError: the robot cannot be reached, or sends no pictures.
+        ConfigError: a camera has moved, or was exchanged, and nobody takes the responsibility.
+        RobotError: the robot cannot be reached.
     """
-    record = read_record(config)
+    record = read_record(robot)
     if record is None:
-        return
-    views = link.observe(config.guard.max_image_age_s)
-    world_from_gripper = config.arm.world_from_base.matrix @ link.state().base_from_gripper
-    complaint = moved_complaint(record, views, world_from_gripper, config)
-    if complaint is not None:
-        raise ConfigError(complaint)
+        return None
+    views, state = link.observe(robot.guard.max_image_age_s), link.state()
+    complaint = moved_complaint(record, views, robot.arm.world_from_base.matrix @ state.base_from_gripper, robot)
+    if complaint is None or accept is not None:
+        return accept if complaint is not None else None
+    raise ConfigError(f"{complaint}; or take the responsibility by name: --accept-calibration NAME")
 
 
 def moved_complaint(
