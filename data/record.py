@@ -114,7 +114,8 @@ class Recorder:
             key = self._ask("Enter: look, q: discard > ").strip().lower()
             if key == "q":
                 return None
-            self._keep(ignores_collisions=False)
+            if key == "":
+                self._keep(ignores_collisions=False)
         while True:
             key = self._ask(f"{len(self.moments) - 1} keyframes. {_KEYS} > ").strip().lower()
             if key == "q":
