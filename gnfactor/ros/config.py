@@ -285,11 +285,16 @@ class LinkConfig:
     """Certificate file by which a bridge at wss:// is known; null: the system's."""
     token_file: str | None = None
     """File with the secret that the bridge asks for; the secret itself never stands in a configuration."""
+    auth: Literal["rosauth", "bearer"] = "rosauth"
+    """How a bridge is shown that we know the secret: rosauth, as the bridge of ROS 1 checks it, or bearer, the secret
+    itself in the request's header, for a proxy before the bridge."""
+    max_clock_error_s: float = 0.05
+    """How well the clock of a robot behind a bridge must be known; half the time of asking for it."""
     timeout_s: float = 5.0
     """How long the first state, pictures and services may take to appear."""
 
     def __post_init__(self) -> None:
-        _all_positive("link", self, ("timeout_s",))
+        _all_positive("link", self, ("timeout_s", "max_clock_error_s"))
 
 
 @dataclass(frozen=True)
