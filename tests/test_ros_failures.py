@@ -29,7 +29,7 @@ from gnfactor.ros.log_reader import Recording  # noqa: E402
 from tests.ros.bridge_process import Bridge  # noqa: E402
 from tests.ros.cable import why_no_cable  # noqa: E402
 from tests.ros.cell import Cell, cell  # noqa: E402
-from tests.ros.truth import STILL_FOR_S, STILL_M_S, Standstill  # noqa: E402
+from tests.ros.standstill import STILL_FOR_S, STILL_M_S, Standstill  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
