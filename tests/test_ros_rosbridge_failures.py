@@ -62,7 +62,7 @@ def test_a_killed_bridge_is_said_at_once_held_by_the_watchdog_and_comes_back_aft
         server = Bridge(robot, port=server.port)
         wait_until(lambda: link._transport.loss() is None, seconds=4)
         wait_until(lambda: link.state() is not None)
-        with pytest.raises(RobotError, match="was lost and is back; hold before the next motion"):
+        with pytest.raises(RobotError, match=r"lost.*hold before the next motion"):
             link.stream(target_of(link, 1000))
         wait_until(lambda: link._transport.sensors.silence_s(config.topics.watchdog) > 0)
         link.hold()
