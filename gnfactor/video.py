@@ -78,7 +78,13 @@ def write_png(path: Path, picture: Picture) -> None:
         raise DataError(f"cannot write the picture {path}: {error}; choose a folder that can be written to") from error
 
 
-def caption(frame: Picture, lines: Sequence[str], rows: int | None = None, size: int = 14) -> Picture:
+def caption(
+    frame: Picture,
+    lines: Sequence[str],
+    rows: int | None = None,
+    size: int = 14,
+    ink: tuple[int, int, int] = _INK,
+) -> Picture:
     """The picture with a dark strip of text below it, each of `lines` wrapped to the picture's width.
 
     Args:
@@ -87,6 +93,7 @@ def caption(frame: Picture, lines: Sequence[str], rows: int | None = None, size:
         rows: height of the strip in rows of text, so that all frames of a video get one size although their text
             differs; text that does not fit is cut. None takes as many as needed.
         size: of the letters, in pixels.
+        ink: their colour.
     """
     height, width = frame.shape[:2]
     font = ImageFont.load_default(size)
@@ -97,7 +104,7 @@ def caption(frame: Picture, lines: Sequence[str], rows: int | None = None, size:
     canvas.paste(Image.fromarray(frame), (0, 0))
     draw = ImageDraw.Draw(canvas)
     for index, row in enumerate(text[:count]):
-        draw.text((_MARGIN, height + _MARGIN + index * row_height), row, fill=_INK, font=font)
+        draw.text((_MARGIN, height + _MARGIN + index * row_height), row, fill=ink, font=font)
     return np.array(canvas)
 
 
