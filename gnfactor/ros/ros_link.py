@@ -176,7 +176,7 @@ class RosLink:
         self._start("grasp" if command.grasp else "move", command, lambda: grip_goal(command))
 
     def progress(self) -> Progress:
-        """As in RobotLink; a motion that the watchdog has held, or does not watch any more, is lost and not only failed.
+        """As in RobotLink; a motion that the watchdog has held, or does not watch any more, is lost, not only failed.
 
         Raises:
             RobotError: so that whoever asks does not go on to the next motion by itself.
