@@ -195,7 +195,7 @@ class Bridge:
         self._results: list[tuple[str, str]] = []
         self._clients: list[Client] = []
         self._over = threading.Event()
-        self.server: Server = serve(self._talk, "127.0.0.1", port, ssl=tls, process_request=self._admit, max_size=2**24)
+        self.server: Server = serve(self._talk, "127.0.0.1", port, ssl=tls, process_request=self._admit, max_queue=None)
         self.port: int = self.server.socket.getsockname()[1]
         self._threads = [
             threading.Thread(target=self.server.serve_forever, daemon=True),

@@ -24,7 +24,7 @@ operator says that the task is done. Keep a hand at the robot's stop.
 
 Exit status: 0 the task was said to be done, 1 it was not, 2 a mistake that the message explains, 130 interrupted.
 """
-INTERRUPTED = "interrupted; the robot was told to hold"
+INTERRUPTED = "interrupted; where anything had been sent to the robot, it was told to hold"
 
 
 def main(args: Sequence[str] | None = None) -> int:

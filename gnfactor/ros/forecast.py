@@ -48,8 +48,8 @@ def forecast(plan: Plan, config: RobotConfig) -> Forecast:
 
 
 def in_base(config: RobotConfig, world_from_gripper: Pose) -> str:
-    """A pose as the robot is told it: metres and quaternion (xyzw) in the frame of its base."""
-    pose = base_from_world(config) @ world_from_gripper
+    """A pose as the robot is told it: that of its end effector from its base, metres and quaternion (xyzw)."""
+    pose = base_from_world(config) @ world_from_gripper @ np.linalg.inv(config.arm.ee_from_gripper.matrix)
     quaternion = quaternion_from_rotation(torch.from_numpy(np.ascontiguousarray(pose[:3, :3], dtype=np.float64)))
     numbers = ", ".join(f"{value:.4f}" for value in pose[:3, 3])
     return f"({numbers}) m, ({', '.join(f'{value:.4f}' for value in quaternion.tolist())}) xyzw"
@@ -66,7 +66,7 @@ def _stream(plan: Plan, target: ArmTarget, goal: Pose, config: RobotConfig) -> F
     trips = duration_complaint(pace, duration_s) or next((reason for reason in on_the_way if reason), None)
     topic = config.topics.command if config.watchdog.required else config.topics.target
     lines = (
-        f"{len(poses)} targets to {topic} in {duration_s:.2f} s, the gripper in {config.arm.base_frame}:",
+        f"{len(poses)} targets to {topic} in {duration_s:.2f} s, {config.arm.ee_frame} in {config.arm.base_frame}:",
         f"  first {in_base(config, poses[0])}",
         f"  last  {in_base(config, poses[-1])}, repeated for at most {pace.settle_s} s until the arm is there",
         f"  at most {fastest_m_s:.3f} of {pace.speed_m_s} m/s and {fastest_rad_s:.3f} of {pace.turn_speed_rad_s} rad/s",
@@ -95,7 +95,7 @@ def _plan(plan: Plan, target: ArmTarget, goal: Pose, config: RobotConfig) -> For
     contact = "around obstacles" if request.avoid_collisions else "touching what is there"
     lines = (
         f"one request to {config.actions.move_group} for {config.actions.planning_group}: {contact}",
-        f"  the gripper in {config.arm.base_frame} at {in_base(config, goal)}",
+        f"  {config.arm.ee_frame} in {config.arm.base_frame} at {in_base(config, goal)}",
         f"  at {request.speed_share:.0%} of its speed, within {request.expires_s:.0f} s, on a way that MoveIt chooses",
     )
     return Forecast(lines, None)

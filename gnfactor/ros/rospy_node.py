@@ -75,6 +75,18 @@ def choose_addresses(uri: str | None) -> str:
     return master
 
 
+def send(publisher: Any, message: Any) -> None:
+    """Publish a message.
+
+    Raises:
+        RobotError: the topic has been closed.
+    """
+    try:
+        publisher.publish(message)
+    except ros_module("rospy").ROSException as error:
+        raise RobotError(f"nothing can be sent on {publisher.name} any more: {error}") from error
+
+
 class MasterWatch:
     """Asks the master about twice a second, in a thread, whether it is there."""
 
