@@ -343,7 +343,7 @@ def test_a_robot_that_falls_silent_behind_a_bridge_that_does_not_is_lost() -> No
             link.state()
         server.mute.clear()
         wait_until(lambda: link._transport.loss() is None)
-        with pytest.raises(RobotError, match="was lost and is back; hold before"):
+        with pytest.raises(RobotError, match=r"was lost, .*; hold before"):
             link.stream(target_of(link, 1))
         link.hold()
 

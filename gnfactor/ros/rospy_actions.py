@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from itertools import count
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
-from gnfactor.ros.goals import Goal
+from gnfactor.errors import RobotError
+from gnfactor.ros.config import RobotConfig
+from gnfactor.ros.goals import Goal, grip_complaint, plan_complaint, trajectory_complaint
 from gnfactor.ros.messages import filled, message_class, plain, ros_module
+from gnfactor.ros.ros_link import GoalState, Role
+from gnfactor.ros.rospy_node import send
 
 _FORGOTTEN_S = 3.0
 """A server that has not named our goal for so long does not know it any more."""
@@ -20,12 +23,29 @@ _ENDS = {2: "preempted", 4: "aborted", 5: "rejected", 8: "recalled", 9: "lost"}
 """Of actionlib_msgs/GoalStatus."""
 
 
-@dataclass(frozen=True)
-class ActionState:
-    """How a goal stands."""
+_KINDS: Mapping[Role, tuple[str, Callable[[Goal], str | None]]] = {
+    "move": ("franka_gripper/Move", grip_complaint),
+    "grasp": ("franka_gripper/Grasp", grip_complaint),
+    "stop": ("franka_gripper/Stop", grip_complaint),
+    "recovery": ("franka_msgs/ErrorRecovery", lambda _: None),
+    "trajectory": ("control_msgs/FollowJointTrajectory", trajectory_complaint),
+    "plan": ("moveit_msgs/MoveGroup", plan_complaint),
+}
+"""Type of each action, and why its result is no success."""
 
-    status: Literal["running", "done", "failed"]
-    message: str = ""
+
+def action_clients(config: RobotConfig) -> dict[Role, ActionClient]:
+    """For the actions that a robot of this configuration is asked for; making the classes of MoveIt's takes seconds."""
+    names = config.actions
+    wanted: dict[Role, str | None] = {
+        "move": names.grip_move,
+        "grasp": names.grip_grasp,
+        "stop": names.grip_stop,
+        "recovery": names.recovery,
+        "trajectory": names.trajectory if config.executor.name == "trajectory" else None,
+        "plan": names.move_group if config.executor.name == "moveit" else None,
+    }
+    return {role: ActionClient(name, *_KINDS[role]) for role, name in wanted.items() if name is not None}
 
 
 class ActionClient:
@@ -59,31 +79,37 @@ class ActionClient:
         return all(topic.get_num_connections() for topic in (self._goals, self._cancels, self._results))
 
     def start(self, goal: Goal) -> None:
-        """Send a goal; a server gives up an earlier one for it."""
+        """Send a goal; a server gives up an earlier one for it.
+
+        Raises:
+            RobotError: no server is there to take it.
+        """
+        if not self.is_there:
+            raise RobotError(f"no action server answers at {self.name}; is it running on the robot?")
         message = filled(f"{self._kind}ActionGoal", {"goal": goal}, self._kind)
         with self._lock:
             self._id, self._result, self._known_s = next(self._ids), None, time.monotonic()
             message.goal_id.id = self._id
-        self._goals.publish(message)
+        send(self._goals, message)
 
     def cancel(self) -> None:
         """End whatever the server does, whoever asked for it."""
-        self._cancels.publish()
+        send(self._cancels, filled("actionlib_msgs/GoalID", {}))
 
-    def state(self) -> ActionState:
+    def state(self) -> GoalState:
         """Of the goal that was sent last."""
         with self._lock:
             result, forgotten_s = self._result, time.monotonic() - self._known_s
         if result is None and forgotten_s > _FORGOTTEN_S:
-            return ActionState("failed", f"the server of {self.name} has not named our goal for {forgotten_s:.1f} s")
+            return GoalState("failed", f"the server of {self.name} has not named our goal for {forgotten_s:.1f} s")
         if result is None:
-            return ActionState("running")
+            return GoalState("running")
         complaint = self._complaint(plain(result.result))
         if result.status.status == _SUCCEEDED and complaint is None:
-            return ActionState("done")
+            return GoalState("done")
         end = _ENDS.get(result.status.status, "")
         said = [end, complaint, result.status.text]
-        return ActionState("failed", f"{self.name}: " + ", ".join(text for text in said if text))
+        return GoalState("failed", f"{self.name}: " + ", ".join(text for text in said if text))
 
     def close(self) -> None:
         """Stop listening."""
