@@ -197,15 +197,12 @@ class RosLink:
         if self._is_closed:
             raise RobotError("this link is closed")
         connection, self._has_commanded = self._transport.connections, True
-        self._end_goals()
-        complaint = None if self._voice is None else self._voice.hold()
-        if self._voice is None or complaint is not None:
-            sent = self._pull_to_measured()
-            complaint = complaint and f"{complaint}; {sent}"
-        complaint = self._transport.loss() or complaint
+        self._moves, self._held_connection = False, 0
+        complaints = [self._attempt(self._end_goals), self._attempt(self._hold_pose), self._transport.loss()]
+        complaint = next((said for said in reversed(complaints) if said is not None), None)
         if complaint is not None:
             raise RobotError(complaint)
-        self._moves, self._held_connection = False, connection
+        self._held_connection = connection
 
     def recover(self) -> None:
         """As in RobotLink. Holds before and after, so that no old target waits for the arm.
@@ -251,6 +248,23 @@ class RosLink:
         action.start(goal)
         self._job = (command.sequence, action)
 
+    @staticmethod
+    def _attempt(step: Callable[[], None]) -> str | None:
+        """Do one part of a hold; why it failed, so that the others are done all the same."""
+        try:
+            step()
+        except RobotError as error:
+            return str(error)
+        return None
+
+    def _hold_pose(self) -> None:
+        """By the watchdog; without one, or without its answer, by the measured pose."""
+        complaint = None if self._voice is None else self._voice.hold()
+        if self._voice is None:
+            self._pull_to_measured()
+        elif complaint is not None:
+            raise RobotError(f"{complaint}; {self._pull_to_measured()}")
+
     def _end_goals(self) -> None:
         """Franka's gripper does not heed cancellations: moving fingers are stopped."""
         actions, last = self._transport.actions, None if self._job is None else self._job[1]
@@ -281,11 +295,12 @@ class RosLink:
     def _check_may_move(self) -> None:
         self._check_reach()
         if self._held_connection != self._transport.connections:
-            raise RobotError("the connection to the robot was lost and is back; hold before the next motion")
+            raise RobotError("the robot was lost, or not held when that was asked for; hold before the next motion")
         if self._voice is None:
             return
         while (complaint := self._voice.silence()) is not None:
             if time.monotonic() - self._began_s > self._config.link.timeout_s:
+                self._held_connection = 0
                 raise RobotError(complaint)
             time.sleep(_POLL_S)
         if (latch := self._voice.latch()) is not None:
