@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gnfactor.envs.base import Env, Policy, Scene
+from gnfactor.envs.base import Env, Policy, Scene, Word
 from gnfactor.errors import GNFactorError
 
 OnRefusal = Literal["end", "continue"]
 """What a refused action means: the episode has failed, as in the published protocol, or the policy may try again."""
 
-Ending = Literal["success", "max_steps", "refused", "crashed", "done", "stopped"]
-"""The last two are `Step.ended`, somebody's word where the environment cannot know."""
+Unattended = Literal["success", "max_steps", "refused", "crashed"]
+"""How an episode ends beside which nobody sits."""
+Ending = Literal[Unattended, Word]
 
 
 @dataclass(frozen=True)

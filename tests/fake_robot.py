@@ -147,6 +147,10 @@ class FakeRobot:
         self.record.append("recover")
         self.mode = RobotMode.MOVE
 
+    def stop_fingers(self) -> None:
+        self.record.append("stop")
+        self._grip = None
+
     def close(self) -> None:
         self.hold()
         self.record.append("close")

@@ -17,7 +17,7 @@ require_ros()
 
 from std_msgs.msg import Header  # noqa: E402
 
-from gnfactor.ros.messages import built_class, decode, message_class, ros_module  # noqa: E402
+from gnfactor.ros.messages import built_class, decode, filled, message_class, plain, ros_module  # noqa: E402
 from tests.ros.state_message import FrankaState  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -29,8 +29,9 @@ ROBOTS_CHECKSUMS = {
     "franka_gripper/Stop": "f37964fcdec026d9507d088d32b65b38",
     "franka_msgs/ErrorRecovery": "d5a016b49f278075666fbc901debbd08",
     "control_msgs/FollowJointTrajectory": "bc4f9b743838566551c0390c65f1a248",
+    "moveit_msgs/MoveGroup": "33225407c32b189345eec6893a5a0da3",
 }
-"""As the generators of ROS itself compute them from franka_ros and control_msgs."""
+"""As the generators of ROS itself compute them from franka_ros, control_msgs and moveit_msgs."""
 PARTS = ("Action", "ActionGoal", "ActionResult", "ActionFeedback", "Goal", "Result", "Feedback")
 NUMBERS = st.floats(allow_nan=False)
 
@@ -56,6 +57,29 @@ def test_a_grasp_survives_the_wire(width: float, inner: float, outer: float, spe
     assert (read.width, read.epsilon.inner, read.epsilon.outer, read.speed, read.force) == (
         *(width, inner, outer, speed, force),
     )
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), NUMBERS), max_size=4))
+def test_what_is_filled_into_a_message_is_what_arrives(points: list[tuple[int, float]]) -> None:
+    values = {
+        "trajectory": {
+            "joint_names": ["a", "b"],
+            "points": [
+                {"positions": [number, -number], "time_from_start": {"secs": at, "nsecs": 5}} for at, number in points
+            ],
+        },
+        "goal_tolerance": [{"name": "a", "position": 0.25}],
+    }
+    kind = "control_msgs/FollowJointTrajectory"
+    buffer = io.BytesIO()
+    filled(f"{kind}Goal", values, kind).serialize(buffer)
+    read = plain(message_class(f"{kind}Goal")().deserialize(buffer.getvalue()))
+    assert read["trajectory"]["joint_names"] == ["a", "b"]
+    assert [
+        (point["time_from_start"], point["positions"], point["velocities"]) for point in read["trajectory"]["points"]
+    ] == [({"secs": at, "nsecs": 5}, [number, -number], []) for at, number in points]
+    (tolerance,) = read["goal_tolerance"]
+    assert tolerance == {"name": "a", "position": 0.25, "velocity": 0.0, "acceleration": 0.0}
 
 
 def test_an_installed_package_is_preferred() -> None:

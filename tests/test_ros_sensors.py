@@ -179,7 +179,7 @@ def test_colour_and_depth_of_different_moments_are_no_view() -> None:
     late = pictures(1, replace(robot.view, stamp_s=100.1), robot.front.frame)
     robot.show(depth=late[1])
     assert robot.sensors.views(100.1, 0.5) is None
-    assert "within 0.02 s of each other" in robot.sensors.blindness(100.1, 0.5)
+    assert "is 0.10 s old and its newest depth 0.00 s; no two are within 0.02 s" in robot.sensors.blindness(100.1, 0.5)
     robot.show(color=late[0])
     seen = robot.sensors.views(100.1, 0.5)
     assert seen is not None

@@ -6,8 +6,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from socket import inet_ntoa
 
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ from gnfactor.envs.tabletop.robot import JOINT_4_OFFSET, REST_JOINTS, forward_ki
 from gnfactor.ros.messages import message_class  # noqa: E402
 from tests.ros.client import STATE, Client  # noqa: E402
 from tests.ros.franka_node import ARM_JOINTS, BASE, BASE_POSITION_M, HAND  # noqa: E402
-from tests.ros.master import LOOPBACK, environment, franka, free_port, master  # noqa: E402
+from tests.ros.master import LOOPBACK, environment, franka, free_port, listening_addresses, master  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
@@ -41,7 +39,7 @@ COLOR, DEPTH = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_
 INFO = "/camera/color/camera_info"
 VELOCITY, SUCCESS = "/simulation/gripper_velocity", "/simulation/success"
 TRAJECTORY = "/position_joint_trajectory_controller/follow_joint_trajectory"
-MOVE, REFLEX = 2, 4
+MOVE, GUIDING, REFLEX, USER_STOPPED = 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -127,19 +125,6 @@ def test_nothing_listens_beyond_the_loopback_interface(nodes: Nodes, drawer: Cli
         assert set(listening) == {LOOPBACK}
 
 
-def listening_addresses(pid: int) -> list[str]:
-    """Addresses at which a process accepts connections (IPv4 as text, IPv6 as the kernel writes it)."""
-    sockets = {path.readlink().name for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
-    found = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *_, inode = line.split()[:10]
-            if state == "0A" and f"socket:[{inode}]" in sockets:
-                address = local.partition(":")[0]
-                found.append(inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address)
-    return found
-
-
 def test_the_state_agrees_with_the_kinematics(drawer: Client) -> None:
     state, joints = drawer.state(), drawer.latest["/joint_states"]
     assert joints.name[:7] == list(ARM_JOINTS)
@@ -197,6 +182,27 @@ def test_a_reflex_can_be_forced_in_the_middle_of_a_motion(drawer: Client) -> Non
     assert drawer.wait(lambda: drawer.state().robot_mode == REFLEX)
     assert drawer.wait(lambda: is_still(drawer), 10.0)
     drawer.recover()
+
+
+def test_a_stop_in_the_middle_of_a_motion_brakes_until_recovery(drawer: Client) -> None:
+    drawer.send(lowered(drawer, 0.1))
+    assert drawer.wait(lambda: speed_m_s(drawer) > 0.02)
+    drawer.switch("user_stop", True)
+    assert drawer.wait(lambda: drawer.state().robot_mode == USER_STOPPED)
+    assert drawer.wait(lambda: is_still(drawer), 10.0)
+    drawer.recover()
+    assert drawer.state().robot_mode == USER_STOPPED
+    drawer.switch("user_stop", False)
+    drawer.recover()
+    assert drawer.wait(lambda: drawer.state().robot_mode == MOVE)
+
+
+def test_a_hand_guides_the_arm_to_a_pose(drawer: Client) -> None:
+    drawer.switch("guide", True)
+    assert drawer.wait(lambda: drawer.state().robot_mode == GUIDING)
+    assert drawer.lead(lowered(drawer, 0.1), 10.0) < 0.003
+    drawer.switch("guide", False)
+    assert drawer.wait(lambda: drawer.state().robot_mode == MOVE)
 
 
 def test_a_killed_camera_is_silent_until_it_is_back(drawer: Client) -> None:

@@ -102,6 +102,10 @@ class Capabilities:
     """`Step.success` is True or False, never None."""
 
 
+Word = Literal["done", "stopped"]
+"""Of somebody who watches an episode: the task is done, or it is to go no further."""
+
+
 @dataclass(frozen=True, eq=False)
 class Start:
     """What an episode begins with."""
@@ -123,8 +127,8 @@ class Step:
     """Why the action was not carried out (unreachable, in collision, outside the workspace), or None."""
     blocked: str | None = None
     """Where the arm was stopped on its way although the action was carried out, or None; contact may be meant."""
-    ended: Literal["done", "stopped"] | None = None
-    """Somebody who is asked has ended the episode: the task is done, or it is to go no further."""
+    ended: Word | None = None
+    """Somebody who is asked has ended the episode."""
 
 
 @runtime_checkable

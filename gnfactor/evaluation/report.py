@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import get_args
 
 from gnfactor import __version__
-from gnfactor.rollout import Ending
+from gnfactor.rollout import Unattended
 
 SCHEMA = 1
 """Version of the report's JSON form; it changes whenever a key changes its meaning or goes."""
@@ -214,7 +214,7 @@ def score(episodes: Sequence[EpisodeRecord]) -> Score:
         tasks=tasks,
         mean=fmean(task.rate for task in tasks),
         interval=wilson(successes, len(episodes)),
-        endings={ending: endings[ending] for ending in get_args(Ending)},
+        endings={ending: endings[ending] for ending in get_args(Unattended)},
     )
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from gnfactor.actions import Action, ArmTarget
+from gnfactor.envs.base import Word
 from gnfactor.errors import RobotError
 from gnfactor.kinematics import between, gripper_pose
 from gnfactor.ros.commands import (
@@ -45,7 +45,7 @@ class Outcome:
     """Why nothing was moved."""
     blocked: str | None = None
     """Why the arm stopped on its way, or what the fingers did not do."""
-    ended: Literal["done", "stopped"] | None = None
+    ended: Word | None = None
     """The operator's word that ends the episode; nothing was moved."""
 
     @property

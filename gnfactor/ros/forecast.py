@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -24,37 +25,39 @@ from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.plan import Plan
 from gnfactor.ros.safety import SafetyGuard
 
+Pose: TypeAlias = Float[np.ndarray, "4 4"]
+
 
 @dataclass(frozen=True)
 class Forecast:
     """What would be sent for one action."""
 
     lines: tuple[str, ...]
-    """What goes where; empty where the target is no pose."""
+    """What goes where; empty where the target or the arm is nowhere."""
     trips: str | None
     """The first limit that would stop it: before it begins, or on its way."""
 
 
 def forecast(plan: Plan, config: RobotConfig) -> Forecast:
     """What would be sent if a plan were carried out, and what would stop it."""
-    target = plan.target
-    if target is None or not np.isfinite(target.world_from_gripper).all() or not np.isfinite(plan.start).all():
+    target, goal = plan.target, plan.goal
+    if target is None or goal is None or not plan.is_measured:
         return Forecast((), plan.verdict.reason)
-    motion = _MOTIONS[config.executor.name](plan, target, config)
+    motion = _MOTIONS[config.executor.name](plan, target, goal, config)
     return Forecast((*motion.lines, _fingers(plan, target, config)), plan.verdict.reason or motion.trips)
 
 
-def in_base(config: RobotConfig, world_from_gripper: Float[np.ndarray, "4 4"]) -> str:
-    """A pose as the robot is told it: metres and quaternion (xyzw) in the frame of its base."""
-    pose = base_from_world(config) @ world_from_gripper
+def in_base(config: RobotConfig, world_from_gripper: Pose) -> str:
+    """A pose as the robot is told it: that of its end effector from its base, metres and quaternion (xyzw)."""
+    pose = base_from_world(config) @ world_from_gripper @ np.linalg.inv(config.arm.ee_from_gripper.matrix)
     quaternion = quaternion_from_rotation(torch.from_numpy(np.ascontiguousarray(pose[:3, :3], dtype=np.float64)))
     numbers = ", ".join(f"{value:.4f}" for value in pose[:3, 3])
     return f"({numbers}) m, ({', '.join(f'{value:.4f}' for value in quaternion.tolist())}) xyzw"
 
 
-def _stream(plan: Plan, target: ArmTarget, config: RobotConfig) -> Forecast:
+def _stream(plan: Plan, target: ArmTarget, goal: Pose, config: RobotConfig) -> Forecast:  # noqa: ARG001 (one signature)
     pace = config.executor
-    poses = stream_poses(pace, plan.start, np.asarray(target.world_from_gripper, dtype=np.float64))
+    poses = stream_poses(pace, plan.start, goal)
     steps = np.array([between(a, b) for a, b in zip((plan.start, *poses[:-1]), poses, strict=True)])
     fastest_m_s, fastest_rad_s = steps.max(0) * pace.rate_hz
     duration_s = len(poses) / pace.rate_hz
@@ -63,7 +66,7 @@ def _stream(plan: Plan, target: ArmTarget, config: RobotConfig) -> Forecast:
     trips = duration_complaint(pace, duration_s) or next((reason for reason in on_the_way if reason), None)
     topic = config.topics.command if config.watchdog.required else config.topics.target
     lines = (
-        f"{len(poses)} targets to {topic} in {duration_s:.2f} s, the gripper in {config.arm.base_frame}:",
+        f"{len(poses)} targets to {topic} in {duration_s:.2f} s, {config.arm.ee_frame} in {config.arm.base_frame}:",
         f"  first {in_base(config, poses[0])}",
         f"  last  {in_base(config, poses[-1])}, repeated for at most {pace.settle_s} s until the arm is there",
         f"  at most {fastest_m_s:.3f} of {pace.speed_m_s} m/s and {fastest_rad_s:.3f} of {pace.turn_speed_rad_s} rad/s",
@@ -71,7 +74,7 @@ def _stream(plan: Plan, target: ArmTarget, config: RobotConfig) -> Forecast:
     return Forecast(lines, trips)
 
 
-def _trajectory(plan: Plan, target: ArmTarget, config: RobotConfig) -> Forecast:  # noqa: ARG001 (one signature for all)
+def _trajectory(plan: Plan, target: ArmTarget, goal: Pose, config: RobotConfig) -> Forecast:  # noqa: ARG001 (as above)
     if plan.verdict.joint_path is None:
         return Forecast((f"nothing to {config.actions.trajectory}: no joint path was found",), None)
     trajectory = joint_trajectory(config, plan.verdict.joint_path, 0, 0.0)
@@ -87,13 +90,12 @@ def _trajectory(plan: Plan, target: ArmTarget, config: RobotConfig) -> Forecast:
     return Forecast(lines, duration_complaint(config.executor, duration_s))
 
 
-def _plan(plan: Plan, target: ArmTarget, config: RobotConfig) -> Forecast:  # noqa: ARG001 (one signature for all)
+def _plan(plan: Plan, target: ArmTarget, goal: Pose, config: RobotConfig) -> Forecast:  # noqa: ARG001 (as above)
     request = plan_request(config, target, 0, 0.0)
     contact = "around obstacles" if request.avoid_collisions else "touching what is there"
-    goal = np.asarray(target.world_from_gripper, dtype=np.float64)
     lines = (
         f"one request to {config.actions.move_group} for {config.actions.planning_group}: {contact}",
-        f"  the gripper in {config.arm.base_frame} at {in_base(config, goal)}",
+        f"  {config.arm.ee_frame} in {config.arm.base_frame} at {in_base(config, goal)}",
         f"  at {request.speed_share:.0%} of its speed, within {request.expires_s:.0f} s, on a way that MoveIt chooses",
     )
     return Forecast(lines, None)

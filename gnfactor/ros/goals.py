@@ -6,7 +6,7 @@ generations of ROS, but for those of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,13 @@ _SHARE_OF_TOLERANCE = 0.1
 _SPHERE, _REMOVE = 2, 1
 """Of shape_msgs/SolidPrimitive and of moveit_msgs/CollisionObject."""
 _PLANNING_ATTEMPTS = 3
+_PLAN_HINTS: Mapping[str, str] = {
+    "INVALID_LINK_NAME": "; arm.ee_frame has to be a link of MoveIt's model",
+    "INVALID_GROUP_NAME": "; actions.planning_group has to be a group of MoveIt's model",
+    "GOAL_IN_COLLISION": "; what may be touched stands in actions.contact_objects",
+    "START_STATE_IN_COLLISION": "; what may be touched stands in actions.contact_objects",
+}
+"""What to do about MoveIt's answers."""
 
 
 def trajectory_goal(config: RobotConfig, trajectory: JointTrajectory) -> Goal:
@@ -119,17 +126,3 @@ def plan_complaint(result: Goal) -> str | None:
         return None
     names = {value: name for name, value in ERROR_CODES.items()}
     return f"MoveIt answers {names.get(code, 'an error')} ({code})" + _PLAN_HINTS.get(names.get(code, ""), "")
-
-
-_PLAN_HINTS: Mapping[str, str] = {
-    "INVALID_LINK_NAME": "; arm.ee_frame has to be a link of MoveIt's model",
-    "INVALID_GROUP_NAME": "; actions.planning_group has to be a group of MoveIt's model",
-    "GOAL_IN_COLLISION": "; what may be touched stands in actions.contact_objects",
-    "START_STATE_IN_COLLISION": "; what may be touched stands in actions.contact_objects",
-}
-COMPLAINTS: Mapping[str, Callable[[Goal], str | None]] = {
-    "trajectory": trajectory_complaint,
-    "plan": plan_complaint,
-    "grip": grip_complaint,
-}
-"""By what was asked for."""

@@ -17,6 +17,8 @@ from gnfactor.ros.link import RobotState, RobotView
 from gnfactor.ros.safety import Verdict
 from gnfactor.scene import ARM
 
+_FARTHEST_M = 10.0
+"""What is farther away is nowhere: no picture shows it, and a motion to it would never end."""
 Answer = Literal["go", "refuse", "pass", "recover", "done", "stop"]
 """Do it; do not, and ask the policy again; likewise, since nothing is to be sent; clear the robot's errors instead; the
 task is done; the run is over."""
@@ -38,6 +40,17 @@ class Plan:
         """Of the one arm; None where the action is for others, which the guard refuses."""
         return self.action.arms.get(ARM)
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the measured pose is one that can be looked at."""
+        return _is_near(self.start)
+
+    @property
+    def goal(self) -> Float[np.ndarray, "4 4"] | None:
+        """`world_from_gripper` of the target; None where it is nowhere, which the guard refuses."""
+        found = None if self.target is None else np.asarray(self.target.world_from_gripper, dtype=np.float64)
+        return found if found is not None and _is_near(found) else None
+
 
 Approve: TypeAlias = Callable[[Plan], Answer]
 """Asked about every plan, also about those that the guard refuses: for these, "go" is no more than consent."""
@@ -45,10 +58,10 @@ Approve: TypeAlias = Callable[[Plan], Answer]
 
 def changes_nothing(plan: Plan, config: RobotConfig) -> bool:
     """Whether the gripper is already where the action wants it, the fingers included."""
-    target, pace = plan.target, config.executor
-    if target is None or not np.isfinite(target.world_from_gripper).all():
+    target, goal, pace = plan.target, plan.goal, config.executor
+    if target is None or goal is None:
         return False
-    distance_m, turn_rad = between(plan.start, np.asarray(target.world_from_gripper, dtype=np.float64))
+    distance_m, turn_rad = between(plan.start, goal)
     same_place = distance_m <= pace.arrived_m and turn_rad <= pace.arrived_rad
     return same_place and target.gripper_open == is_open(plan.state, config)
 
@@ -67,3 +80,7 @@ def change_complaint(before: Plan, now: Plan, config: RobotConfig) -> str | None
     if is_open(before.state, config) != is_open(now.state, config):
         return "the fingers have moved since the question was asked: look at it again"
     return None
+
+
+def _is_near(pose: Float[np.ndarray, "4 4"]) -> bool:
+    return bool(np.isfinite(pose).all()) and float(np.abs(pose).max()) < _FARTHEST_M

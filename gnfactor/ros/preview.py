@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
 
 from gnfactor.kinematics import between, line
@@ -46,12 +45,12 @@ def step_lines(plan: Plan) -> tuple[str, ...]:
     target = plan.target
     if target is None:
         return verdict, f"an action for the arms {sorted(plan.action.arms)}"
-    goal = np.asarray(target.world_from_gripper, dtype=np.float64)
-    distance_m, turn_rad = between(plan.start, goal) if _can_be_drawn(plan.start, goal) else (np.nan, np.nan)
+    place = ", ".join(f"{value:.3f}" for value in np.asarray(target.world_from_gripper)[:3, 3])
+    distance_m, turn_rad = (np.nan, np.nan) if plan.goal is None else between(plan.start, plan.goal)
     fingers = "open" if target.gripper_open else "closed"
     contact = "accepted" if target.ignore_collisions else "to be avoided"
     step = (
-        f"to ({', '.join(f'{value:.3f}' for value in goal[:3, 3])}) m: {distance_m:.3f} m and "
+        f"to ({place}) m: {distance_m:.3f} m and "
         f"{np.rad2deg(turn_rad):.0f} deg away; fingers {fingers} (now {plan.state.width_m * 1000:.0f} mm); "
         f"contact on the way {contact}"
     )
@@ -61,23 +60,16 @@ def step_lines(plan: Plan) -> tuple[str, ...]:
 def _panel(view: RobotView, plan: Plan, config: RobotConfig, colour: Colour) -> Picture:
     picture, camera = enlarge(view.rgb, view.camera, _HEIGHT)
     open_m = config.executor.gripper.open_width_m
-    measured = _can_be_drawn(plan.start)
-    if measured:
+    if plan.is_measured:
         now = gripper_boxes(config.guard, open_m, float(np.clip(plan.state.width_m, 0, open_m)))
         picture = draw_gripper(picture, camera, plan.start, now, MEASURED, opacity=0.0)
-    if plan.target is None or not _can_be_drawn(plan.target.world_from_gripper):
+    if plan.target is None or plan.goal is None:
         return picture
-    goal = np.asarray(plan.target.world_from_gripper, dtype=np.float64)
-    if measured:
-        moves_straight = config.executor.name != "moveit"
-        picture = draw_way(picture, camera, line(plan.start, goal)[:, :3, 3], colour, dashed=not moves_straight)
+    if plan.is_measured:
+        way = line(plan.start, plan.goal)[:, :3, 3]
+        picture = draw_way(picture, camera, way, colour, dashed=config.executor.name == "moveit")
     there = gripper_boxes(config.guard, open_m, open_m if plan.target.gripper_open else 0.0)
-    return draw_gripper(picture, camera, goal, there, colour)
-
-
-def _can_be_drawn(*poses: Float[np.ndarray, "4 4"]) -> bool:
-    """Whether they can be drawn: finite, and not beyond anything that a picture could show."""
-    return all(bool(np.isfinite(pose).all()) and float(np.abs(pose).max()) < 100 for pose in poses)
+    return draw_gripper(picture, camera, plan.goal, there, colour)
 
 
 def _grid(panels: Sequence[Picture]) -> Picture:

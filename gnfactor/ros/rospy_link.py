@@ -9,36 +9,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from jaxtyping import Float
-
-from gnfactor.errors import ConfigError, GNFactorError, RobotError
+from gnfactor.errors import ConfigError, RobotError
 from gnfactor.ros.config import RobotConfig
-from gnfactor.ros.goals import COMPLAINTS, Goal, grip_goal, plan_goal, trajectory_goal
+from gnfactor.ros.goals import (
+    Goal,
+    grip_complaint,
+    grip_goal,
+    plan_complaint,
+    plan_goal,
+    trajectory_complaint,
+    trajectory_goal,
+)
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, Progress, RobotState, RobotView
-from gnfactor.ros.messages import decode, filled, message_class, ros_module
+from gnfactor.ros.messages import ros_module
 from gnfactor.ros.rospy_actions import ActionClient
 from gnfactor.ros.rospy_node import MasterWatch, choose_addresses, start_node
-from gnfactor.ros.sensors import Sensors
+from gnfactor.ros.rospy_topics import RobotTopics
 from gnfactor.ros.voice import Voice
-from gnfactor.ros.watchdog import quaternion_xyzw
 
-ActionName = Literal["trajectory", "plan", "move", "grasp", "recovery"]
-KINDS: Mapping[ActionName, str] = {
-    "trajectory": "control_msgs/FollowJointTrajectory",
-    "plan": "moveit_msgs/MoveGroup",
-    "move": "franka_gripper/Move",
-    "grasp": "franka_gripper/Grasp",
-    "recovery": "franka_msgs/ErrorRecovery",
-}
-SILENT_S = 1.0
-"""A robot whose state has not come for so long is lost."""
-_FRESH_S = 0.3
-"""A measured pose that came longer ago is not commanded: the arm may be elsewhere by now."""
-_BUFFER = 2**24
-"""Bytes, for pictures."""
 _POLL_S, _FLUSH_S = 0.01, 0.1
 
 
@@ -64,29 +54,17 @@ class RospyLink:
         if config.ros != 1:
             raise ConfigError(f"link.type is rospy, which speaks ROS 1, and ros is {config.ros}; use rosbridge")
         self._config, self._began_s = config, time.monotonic()
-        self._owns_node = start_node(config.link.uri, config.link.timeout_s)
-        self._rospy = ros_module("rospy")
-        self._master = MasterWatch(choose_addresses(config.link.uri))
-        self._sensors = Sensors(config)
-        self._came_s: dict[str, float] = {}
-        self._broken: dict[str, str] = {}
+        uri = choose_addresses(config.link.uri)
+        self._owns_node = start_node(uri, config.link.timeout_s)
+        self._rospy, self._master = ros_module("rospy"), MasterWatch(uri)
+        self._voice = Voice(config, self._say, self.now_s)
+        self._topics = RobotTopics(config, self._voice.take)
+        self._actions = _action_clients(config)
         self._job: _Job | None = None
-        self._moves, self._has_commanded, self._is_closed = False, False, False
         self._last_sequence = 0
+        self._moves, self._has_commanded, self._is_closed = False, False, False
         self._needs_hold: str | None = None
         """What was lost, until a hold after it."""
-        self._topics: list[Any] = []
-        text, pose = message_class("std_msgs/String"), message_class("geometry_msgs/PoseStamped")
-        self._words = self._publisher(config.topics.command, text)
-        self._voice = Voice(config, self._words.publish, self.now_s)
-        target = config.topics.target
-        self._targets = None if target is None else self._publisher(target, pose)
-        self._subscribe(config.topics.watchdog, text, lambda message: self._voice.take(message.data))
-        for topic, kind in self._sensors.topics().items():
-            # The state's definition comes with it: franka_msgs need not be installed here.
-            found = self._rospy.AnyMsg if topic == config.topics.state else message_class(kind)
-            self._subscribe(topic, found, self._taker(topic))
-        self._actions = {name: self._client(name, topic) for name, topic in _actions(config).items()}
         try:
             self._wait_for_all()
         except BaseException:
@@ -106,22 +84,22 @@ class RospyLink:
             time.sleep(min(left_s, 1 / self._config.watchdog.heartbeat_hz))
 
     def observe(self, max_age_s: float) -> Mapping[str, RobotView]:
-        end_s = time.monotonic() + max_age_s
+        end_s, sensors = time.monotonic() + max_age_s, self._topics.sensors
         while True:
             self._check_reach()
-            views = self._sensors.views(self.now_s(), max_age_s)
+            views = sensors.views(self.now_s(), max_age_s)
             if views is not None:
                 return views
             if time.monotonic() > end_s:
-                raise RobotError(f"no new pictures: {self._sensors.blindness(self.now_s(), max_age_s)}")
+                raise RobotError(f"no new pictures: {sensors.blindness(self.now_s(), max_age_s)}")
             time.sleep(_POLL_S)
 
     def state(self) -> RobotState:
         self._beat()
-        complaint = self._closure() or self._silence()
+        complaint = self._closure() or self._topics.silence()
         if complaint is not None:
             raise RobotError(complaint)
-        return self._sensors.state()
+        return self._topics.sensors.state()
 
     def stream(self, target: PoseTarget) -> None:
         self._check_may_move()
@@ -131,7 +109,7 @@ class RospyLink:
         if self._config.watchdog.required:
             self._voice.target(target)
         else:
-            self._pull(target.base_from_gripper)
+            self._topics.pull(target.base_from_gripper)
 
     def start_trajectory(self, trajectory: JointTrajectory) -> None:
         self._start("trajectory", trajectory, lambda: trajectory_goal(self._config, trajectory))
@@ -150,7 +128,7 @@ class RospyLink:
         if self._config.watchdog.required and self._moves:
             self._check_watchdog()
             if (latch := self._voice.latch()) is not None:
-                return Progress(self._job.sequence, "failed", latch)
+                raise RobotError(latch)
         found = self._job.action.state()
         return Progress(self._job.sequence, found.status, found.message)
 
@@ -163,17 +141,15 @@ class RospyLink:
         if self._is_closed:
             raise RobotError("this link is closed")
         self._moves, self._has_commanded = False, True
-        for name, action in self._actions.items():
-            if name != "recovery":
-                action.cancel()
+        self._end_goals()
         complaint = self._voice.hold() if self._config.watchdog.required else None
-        if complaint is not None or not self._config.watchdog.required:
-            sent = self._pull_to_measured()
-            complaint = complaint and f"{complaint}; {sent}"
-        complaint = self._loss() or complaint
-        self._needs_hold = complaint
-        if complaint is not None:
-            raise RobotError(complaint)
+        if not self._config.watchdog.required:
+            self._topics.pull_to_measured()
+        elif complaint is not None:
+            complaint = f"{complaint}; {self._topics.pull_to_measured()}"
+        self._needs_hold = self._loss() or complaint
+        if self._needs_hold is not None:
+            raise RobotError(self._needs_hold)
 
     def recover(self) -> None:
         """As in RobotLink. Holds before and after, so that no old target waits for the arm.
@@ -181,7 +157,6 @@ class RospyLink:
         Raises:
             RobotError: it cannot be reached, or has not recovered within link.timeout_s.
         """
-        self._check_reach()
         self.hold()
         action, end_s = self._actions["recovery"], time.monotonic() + self._config.link.timeout_s
         action.start({})
@@ -211,13 +186,25 @@ class RospyLink:
         if not self._takes(command.sequence, command.expires_s):
             return
         if name not in self._actions:
-            raise RobotError(f"this robot is not set up for '{name}': the executor is {self._config.executor.name}")
+            raise RobotError(f"this link is not set up for '{name}': executor.name is {self._config.executor.name}")
         goal, action = make(), self._actions[name]
         self._moves = self._has_commanded = True
         if self._config.watchdog.required:
             self._voice.arm()
         action.start(goal)
         self._job = _Job(command.sequence, action)
+
+    def _end_goals(self) -> None:
+        """Whoever asked for them. Franka's gripper does not heed cancellations: moving fingers are stopped."""
+        for name, action in self._actions.items():
+            if name in ENDED_BY_HOLD:
+                action.cancel()
+        fingers = (self._actions["move"], self._actions["grasp"])
+        if self._job is not None and self._job.action in fingers and self._job.action.state().status == "running":
+            self._actions["stop"].start({})
+
+    def _say(self, word: str) -> None:
+        self._topics.say(word)
 
     def _takes(self, sequence: int, expires_s: float) -> bool:
         """Whether a command is neither late nor out of order."""
@@ -227,6 +214,7 @@ class RospyLink:
         return True
 
     def _beat(self) -> None:
+        """Never from a thread of its own: a policy that hangs must stop the arm."""
         if self._moves and self._config.watchdog.required:
             self._voice.heartbeat()
 
@@ -254,111 +242,60 @@ class RospyLink:
             time.sleep(_POLL_S)
 
     def _loss(self) -> str | None:
-        """What is lost, if anything without which no command reaches the robot."""
-        return self._closure() or self._silence() or self._master.complaint()
+        """What is lost of that without which no command reaches the robot."""
+        return self._closure() or self._topics.silence() or self._master.complaint()
 
     def _closure(self) -> str | None:
         if self._is_closed:
             return "this link is closed"
         return "ROS has shut this node down" if self._rospy.is_shutdown() else None
 
-    def _silence(self) -> str | None:
-        topic = self._config.topics.state
-        silent_s = time.monotonic() - self._came_s.get(topic, self._began_s)
-        return None if silent_s <= SILENT_S else f"the robot's state has not come on {topic} for {silent_s:.1f} s"
-
-    def _pull(self, base_from_gripper: Float[np.ndarray, "4 4"]) -> None:
-        """Give the controller a target without a watchdog between."""
-        if self._targets is None:
-            raise RobotError("topics.target is null: this robot takes no stream of poses")
-        pose = base_from_gripper @ np.linalg.inv(self._config.arm.ee_from_gripper.matrix)
-        turn = quaternion_xyzw(pose.tolist())
-        values = {
-            "header": {"frame_id": self._config.arm.base_frame},
-            "pose": {
-                "position": dict(zip("xyz", pose[:3, 3].tolist(), strict=True)),
-                "orientation": dict(zip("xyzw", turn, strict=True)),
-            },
-        }
-        message = filled("geometry_msgs/PoseStamped", values)
-        message.header.stamp = self._rospy.Time.now()
-        self._targets.publish(message)
-
-    def _pull_to_measured(self) -> str:
-        """Command the measured pose, where it is known; in words, whether that was done."""
-        if self._targets is None:
-            return "there is no topic for the measured pose; goals are cancelled only"
-        if time.monotonic() - self._came_s.get(self._config.topics.state, -np.inf) > _FRESH_S:
-            return "the measured pose is not known any more; goals are cancelled only"
-        self._pull(self._sensors.state().base_from_gripper)
-        return f"the measured pose was sent to {self._config.topics.target} directly"
-
     def _wait_for_all(self) -> None:
         end_s = time.monotonic() + self._config.link.timeout_s
-        while (missing := self._missing()) is not None:
+        while missing := self._missing():
             if time.monotonic() > end_s:
-                raise RobotError(f"after {self._config.link.timeout_s} s (link.timeout_s), {missing}")
+                raise RobotError(
+                    f"after {self._config.link.timeout_s} s (link.timeout_s), {'; '.join(missing)}: start the robot's "
+                    "software, or correct these names (rostopic list tells those that there are)"
+                )
             time.sleep(_POLL_S)
 
-    def _missing(self) -> str | None:
-        """In words, what has to be there and is not."""
-        if self._broken:
-            return "; ".join(f"{topic}: {complaint}" for topic, complaint in self._broken.items())
-        said = [f"nothing has come on {topic}" for topic in self._sensors.missing()]
-        said += [f"no action server answers at {one.name}" for one in self._actions.values() if not one.is_there]
-        if self._config.executor.name == "impedance" and self._targets and not self._targets.get_num_connections():
-            said.append(f"no controller listens to {self._config.topics.target}")
-        if not said:
-            return None
-        return "; ".join(said) + ": start the robot's software, or correct these names (rostopic list tells them)"
-
-    def _publisher(self, topic: str, kind: type[Any]) -> Any:
-        made = self._rospy.Publisher(topic, kind, queue_size=8, tcp_nodelay=True)
-        self._topics.append(made)
-        return made
-
-    def _subscribe(self, topic: str, kind: type[Any], take: Callable[[Any], None]) -> None:
-        # Frames come in many messages, none of which may be missing; of the rest the newest counts.
-        queue = 100 if topic in (self._config.topics.tf, self._config.topics.tf_static) else 2
-        made = self._rospy.Subscriber(topic, kind, take, queue_size=queue, buff_size=_BUFFER, tcp_nodelay=True)
-        self._topics.append(made)
-
-    def _taker(self, topic: str) -> Callable[[Any], None]:
-        """What becomes of the messages of one topic."""
-
-        def take(message: Any) -> None:
-            try:
-                if isinstance(message, self._rospy.AnyMsg):
-                    message = decode(message._connection_header, message._buff)
-                self._sensors.take(topic, message)
-                self._came_s[topic] = time.monotonic()
-            except GNFactorError as error:
-                self._broken[topic] = str(error)
-
-        return take
-
-    def _client(self, name: ActionName, topic: str) -> ActionClient:
-        family = {"move": "grip", "grasp": "grip"}.get(name, name)
-        return ActionClient(topic, KINDS[name], COMPLAINTS.get(family, lambda _: None))
+    def _missing(self) -> list[str]:
+        servers = [f"no action server answers at {one.name}" for one in self._actions.values() if not one.is_there]
+        return self._topics.missing() + servers
 
     def _release(self) -> None:
         self._is_closed = True
         self._master.close()
-        for topic in self._topics:
-            topic.unregister()
+        self._topics.close()
         for action in self._actions.values():
             action.close()
         if self._owns_node:
             self._rospy.signal_shutdown("the link is closed")
 
 
-def _actions(config: RobotConfig) -> dict[ActionName, str]:
-    """Names of the actions that this configuration uses."""
+ActionName = Literal["trajectory", "plan", "move", "grasp", "stop", "recovery"]
+ENDED_BY_HOLD: tuple[ActionName, ...] = ("trajectory", "plan", "move", "grasp")
+_KINDS: Mapping[ActionName, tuple[str, Callable[[Goal], str | None]]] = {
+    "trajectory": ("control_msgs/FollowJointTrajectory", trajectory_complaint),
+    "plan": ("moveit_msgs/MoveGroup", plan_complaint),
+    "move": ("franka_gripper/Move", grip_complaint),
+    "grasp": ("franka_gripper/Grasp", grip_complaint),
+    "stop": ("franka_gripper/Stop", grip_complaint),
+    "recovery": ("franka_msgs/ErrorRecovery", lambda _: None),
+}
+"""Type of each action, and why its result is no success."""
+
+
+def _action_clients(config: RobotConfig) -> dict[ActionName, ActionClient]:
+    """Those that this configuration uses; making the classes of MoveIt's takes seconds."""
     names = config.actions
-    found: dict[ActionName, str] = {"move": names.grip_move, "grasp": names.grip_grasp, "recovery": names.recovery}
-    executor = config.executor.name
-    if executor == "trajectory" and names.trajectory is not None:
-        found["trajectory"] = names.trajectory
-    if executor == "moveit" and names.move_group is not None:
-        found["plan"] = names.move_group
-    return found
+    wanted: dict[ActionName, str | None] = {
+        "move": names.grip_move,
+        "grasp": names.grip_grasp,
+        "stop": names.grip_stop,
+        "recovery": names.recovery,
+        "trajectory": names.trajectory if config.executor.name == "trajectory" else None,
+        "plan": names.move_group if config.executor.name == "moveit" else None,
+    }
+    return {name: ActionClient(topic, *_KINDS[name]) for name, topic in wanted.items() if topic is not None}

@@ -20,11 +20,11 @@ _FAILURES = 2
 """So often in a row has it not to answer, to be lost."""
 
 
-def start_node(uri: str | None, timeout_s: float) -> bool:
+def start_node(uri: str, timeout_s: float) -> bool:
     """Make this process a node.
 
     Args:
-        uri: of the master; None: as ROS_MASTER_URI says.
+        uri: of the master, as `choose_addresses` has it.
         timeout_s: how long the master may take to appear.
 
     Returns:
@@ -32,14 +32,12 @@ def start_node(uri: str | None, timeout_s: float) -> bool:
 
     Raises:
         MissingExtraError: ROS 1 is not installed.
-        ConfigError: it is not known where the master is, or what others are to call this computer.
         RobotError: the master does not answer, or this process has been a node and ended.
     """
     rospy = ros_module("rospy")
-    master = choose_addresses(uri)
-    if not _appears(master, timeout_s):
+    if not _appears(uri, timeout_s):
         raise RobotError(
-            f"no ROS master answers at {master} (link.uri or ROS_MASTER_URI) within {timeout_s} s: start the robot's "
+            f"no ROS master answers at {uri} (link.uri or ROS_MASTER_URI) within {timeout_s} s: start the robot's "
             "software, or correct the address"
         )
     if rospy.core.is_initialized():

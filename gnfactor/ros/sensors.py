@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -48,6 +50,7 @@ class Sensors:
         self._frames = FrameTree()
         self._joints: dict[str, dict[str, JointReading]] = {topic: {} for topic in self._joint_topics}
         self._latest: dict[str, Any] = {}
+        self._came_s: dict[str, float] = {}
         self._recent = {
             topic: deque[tuple[float, Any]](maxlen=KEPT_PICTURES)
             for topic, kind in self._types.items()
@@ -62,13 +65,17 @@ class Sensors:
     def take(self, topic: str, message: Any) -> None:
         """Keep what a topic said; mistakes in it are told when it is asked for."""
         with self._lock:
-            self._latest[topic] = message
+            self._latest[topic], self._came_s[topic] = message, time.monotonic()
             if topic in self._recent:
                 self._recent[topic].append((stamp_s(message.header), message))
             elif topic in self._joints:
                 self._joints[topic].update(joint_readings(message))
             elif topic in (self._config.topics.tf, self._config.topics.tf_static):
                 self._frames.add(message.transforms, fixed=topic == self._config.topics.tf_static)
+
+    def silence_s(self, topic: str) -> float:
+        """How long ago a topic spoke; inf where it never has."""
+        return time.monotonic() - self._came_s.get(topic, -inf)
 
     def missing(self) -> list[str]:
         """Topics that must speak and have not yet; tf, where it has not told yet where a camera stands."""
@@ -105,7 +112,11 @@ class Sensors:
             if silent:
                 said.append(f"'{name}' has heard nothing on {', '.join(silent)}")
             elif pair is None:
-                said.append(f"'{name}' has no colour and depth within {camera.max_gap_s} s of each other")
+                color_s, depth_s = (now_s - max(self._stamps(topic)) for topic in (camera.color, camera.depth))
+                said.append(
+                    f"the newest colour of '{name}' is {color_s:.2f} s old and its newest depth {depth_s:.2f} s; no "
+                    f"two are within {camera.max_gap_s} s"
+                )
             elif (age_s := now_s - min(pair[0][0], pair[1][0])) > max_age_s:
                 said.append(f"the newest picture of '{name}' is {age_s:.2f} s old; at most {max_age_s} s are allowed")
         return "; ".join(said)
@@ -151,6 +162,10 @@ class Sensors:
                 return None
         pair = newest_pair([time_s for time_s, _ in color], [time_s for time_s, _ in depth], camera.max_gap_s)
         return None if pair is None else (color[pair[0]], depth[pair[1]])
+
+    def _stamps(self, topic: str) -> list[float]:
+        with self._lock:
+            return [time_s for time_s, _ in self._recent[topic]]
 
     def _view(self, name: str, color: tuple[float, Any], depth: tuple[float, Any]) -> RobotView:
         camera = self._config.cameras[name]

@@ -237,9 +237,10 @@ class Node:
 
     def _on_command(self, message: Any) -> None:
         with self._lock:
+            was_armed = self._gate.status.armed
             orders = self._gate.hear(message.data, self._pose(), self._rospy.get_time(), time.monotonic())
             self._publish(orders)
-            if orders.cancel:
+            if orders.cancel or self._gate.status.armed != was_armed:
                 self._say()
 
     def _on_state(self, message: Any) -> None:
