@@ -78,11 +78,17 @@ def written(path: Path, noted: list[Event], *overrides: str) -> list[Event]:
 
 
 def record(
-    path: Path, robot: FakeRobot, policy: Policy, steps: int = 3, approve: Approve | None = None, **changes: Any
+    path: Path,
+    robot: FakeRobot,
+    policy: Policy,
+    steps: int = 3,
+    approve: Approve | None = None,
+    image_size: tuple[int, int] | None = None,
+    **changes: Any,
 ) -> Episode:
     """One episode over a journalled link, its log closed."""
     with RunLog(path, header_of(robot.config, **changes), robot.now_s) as log:
-        env = RobotEnv(JournalledLink(robot, log), robot.config, approve=approve, journal=log)
+        env = RobotEnv(JournalledLink(robot, log), robot.config, image_size, approve, log)
         episode = rollout(env, policy, LiveScene(INSTRUCTION), steps, on_refusal="continue")
         env.close()
     return episode
