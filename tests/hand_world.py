@@ -83,7 +83,7 @@ class HandRobot(FakeRobot):
         self.stamp_s = self.clock_s
         seen = studio().photograph(self.joints, self.fingers_m)
         views = {name: RobotView(view.camera, view.rgb, view.depth_m, self.clock_s) for name, view in seen.items()}
-        return {name: self.alter_view(displaced(view, self.world_from_wrong)) for name, view in views.items()}
+        return {name: self.alter_view(displaced(views[name], self.world_from_wrong)) for name in self.config.cameras}
 
 
 def displaced(view: RobotView, world_from_wrong: np.ndarray) -> RobotView:

@@ -29,7 +29,7 @@ from gnfactor.ros.log_reader import Recording  # noqa: E402
 from tests.ros.bridge_process import Bridge  # noqa: E402
 from tests.ros.cable import why_no_cable  # noqa: E402
 from tests.ros.cell import Cell, cell  # noqa: E402
-from tests.ros.truth import STILL_FOR_S, STILL_M_S, Standstill  # noqa: E402
+from tests.ros.standstill import STILL_FOR_S, STILL_M_S, Standstill  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
@@ -39,8 +39,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-IN_MOTION_M_S = 0.08
-"""Of the 0.1 m/s that the arm comes to in the middle of a way."""
+IN_MOTION_M_S = 0.05
+"""Of the 0.1 m/s that the arm comes to in the middle of a way; less where other processes slow the bridge down."""
 WAY_S = 8.0
 """Longest time that a whole motion of these tests takes, its settling included."""
 
@@ -68,17 +68,17 @@ def release_stop(cell: Cell) -> None:
 
 FAILURES = {
     "stale state": Failure(1.5, r"the state is \d+\.\d+ s old", *switched("stale_states")),
-    "silent state": Failure(1.5, r"the state is \d+\.\d+ s old|silent|state", *switched("silent_state")),
+    "silent state": Failure(2.0, r"the state is \d+\.\d+ s old|silent|state", *switched("silent_state")),
     "reflex": Failure(
-        0.5, "mode is REFLEX", lambda cell: cell.client.trigger("force_reflex"), lambda cell: cell.client.recover()
+        1.0, "mode is REFLEX", lambda cell: cell.client.trigger("force_reflex"), lambda cell: cell.client.recover()
     ),
-    "user stop": Failure(0.5, "mode is USER_STOPPED", lambda cell: cell.client.switch("user_stop", True), release_stop),
+    "user stop": Failure(1.0, "mode is USER_STOPPED", lambda cell: cell.client.switch("user_stop", True), release_stop),
     "killed watchdog": Failure(2.5, "watchdog", lambda cell: cell.watchdog.kill(), lambda cell: cell.start_watchdog()),
     # The guard looks at pictures before a motion and nobody does in it: the motion ends as planned, and is the last.
     "stale pictures": Failure(WAY_S, r"picture.*old", *switched("stale_pictures")),
     "killed camera": Failure(WAY_S, r"picture|camera|/camera", *switched("camera", broken=False)),
 }
-SILENT_S, HUNG_S, MASTER_S, CABLE_S, CTRL_C_S = 1.5, 1.5, 2.5, 1.5, 1.0
+SILENT_S, HUNG_S, CABLE_S, CTRL_C_S, MASTER_S = 2.0, 2.0, 2.0, 1.5, 2.5
 """Limits of the failures that have a test of their own."""
 BACK_S = 15.0
 """Within this a connection that is there again can be used."""
@@ -275,7 +275,7 @@ def test_the_logs_say_why(bridges: Bridges) -> None:
     said = {path: [reason for noted in Recording(path).events() for reason in reasons(noted.event)] for path in logs}
     assert bridges.expected
     for path, reason in bridges.expected:
-        assert reason in said[path], reason
+        assert any(reason in line for line in said[path]), reason
 
 
 def reasons(event: Event) -> list[str]:

@@ -19,7 +19,8 @@ from tests.ros.presence import require_ros
 
 require_ros()
 
-from gnfactor.envs.base import EVALUATION_SEEDS  # noqa: E402
+from gnfactor.envs.base import EVALUATION_SEEDS, SeededScene  # noqa: E402
+from gnfactor.envs.tabletop.world import find_task  # noqa: E402
 from tests.ros.bridge_process import Bridge  # noqa: E402
 from tests.ros.cell import Cell, cell  # noqa: E402
 
@@ -75,11 +76,12 @@ def run_episodes(robot: Cell, bridge: Bridge, task: str, policy: str, max_steps:
     """Episodes of new scenes, one after another."""
     episodes = []
     for number in range(EPISODES):
-        robot.client.stage(task, number, EVALUATION_SEEDS[number])
+        scene = SeededScene(task, number % find_task(task, 0).variation_count, EVALUATION_SEEDS[number])
+        robot.client.stage(task, scene.variation, scene.seed)
         instruction = json.loads(robot.client.trigger("instructions"))[0]
         bridge.ask(policy, max_steps, instruction)
         episode = bridge.wait_for("episode", EPISODE_S)["episode"]
-        episodes.append({"scene": f"{task}/variation{number}/seed{EVALUATION_SEEDS[number]}", **episode})
+        episodes.append({"scene": scene.name, **episode})
     return episodes
 
 

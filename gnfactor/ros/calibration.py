@@ -25,7 +25,7 @@ from gnfactor.files import write_file
 from gnfactor.kinematics import between
 from gnfactor.ros.calibration_file import load_calibration
 from gnfactor.ros.config import CameraConfig, RobotConfig
-from gnfactor.ros.link import RobotView
+from gnfactor.ros.link import RobotLink, RobotView
 from gnfactor.ros.looking import Look
 from gnfactor.scene import Camera
 
@@ -161,6 +161,33 @@ def record_path(config: RobotConfig) -> Path:
     else:
         folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "gnfactor/calibrations"
     return folder / f"{arrangement_digest(config)[:16]}.json"
+
+
+def require_unmoved(link: RobotLink, robot: RobotConfig, accept: str | None) -> str | None:
+    """Refuse to go on if a camera is not where it was when its calibration was checked.
+
+    Args:
+        link: to look through.
+        robot: the configuration.
+        accept: who takes the responsibility for going on all the same; None: nobody.
+
+    Returns:
+        `accept` where it was needed, to be logged.
+
+    Raises:
+        ConfigError: a camera has moved, or was exchanged, and nobody takes the responsibility.
+        RobotError: the robot cannot be reached.
+    """
+    record = read_record(robot)
+    if record is None:
+        return None
+    views, state = link.observe(robot.guard.max_image_age_s), link.state()
+    complaint = moved_complaint(record, views, robot.arm.world_from_base.matrix @ state.base_from_gripper, robot)
+    if complaint is None:
+        return None
+    if accept is not None and accept.strip():
+        return accept.strip()
+    raise ConfigError(f"{complaint}; or take the responsibility by name: --accept-calibration NAME")
 
 
 def moved_complaint(

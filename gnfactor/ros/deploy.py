@@ -10,7 +10,7 @@ from gnfactor.agent import Agent, device_named
 from gnfactor.checkpoint import LoadedPolicy, load_policy
 from gnfactor.errors import ConfigError
 from gnfactor.rollout import Episode
-from gnfactor.ros.calibration import moved_complaint, read_record, require_calibration
+from gnfactor.ros.calibration import require_calibration, require_unmoved
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.confirmation import Say
 from gnfactor.ros.connect import connect
@@ -80,33 +80,6 @@ def deploy(order: Order, terminal: Terminal, link_to: Callable[[RobotConfig], Ro
                 return act(JournalledLink(link, log), agent, agent.image_size, order, terminal, log)
         finally:
             link.close()
-
-
-def require_unmoved(link: RobotLink, robot: RobotConfig, accept: str | None) -> str | None:
-    """Refuse to go on if a camera is not where it was when its calibration was checked.
-
-    Args:
-        link: to look through.
-        robot: the configuration.
-        accept: who takes the responsibility for going on all the same; None: nobody.
-
-    Returns:
-        `accept` where it was needed, to be logged.
-
-    Raises:
-        ConfigError: a camera has moved, or was exchanged, and nobody takes the responsibility.
-        RobotError: the robot cannot be reached.
-    """
-    record = read_record(robot)
-    if record is None:
-        return None
-    views, state = link.observe(robot.guard.max_image_age_s), link.state()
-    complaint = moved_complaint(record, views, robot.arm.world_from_base.matrix @ state.base_from_gripper, robot)
-    if complaint is None:
-        return None
-    if accept is not None and accept.strip():
-        return accept.strip()
-    raise ConfigError(f"{complaint}; or take the responsibility by name: --accept-calibration NAME")
 
 
 def new_folder(parent: Path, now: datetime) -> Path:

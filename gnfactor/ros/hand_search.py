@@ -43,9 +43,9 @@ _BEHIND_M = 0.04
 _MIN_VISIBLE, _MIN_AGREEMENT = 0.2, 0.5
 """Of the hand's points: those that a reading speaks for or against, and how well these must agree."""
 _GRIDS = (
-    _Grid(REACH_M, trials=17, points=500, near_m=_NEAR_M),
-    _Grid(0.012, trials=9, points=1500, near_m=_NEAR_M),
-    _Grid(0.005, trials=11, points=2500, near_m=0.008),
+    _Grid(REACH_M, trials=13, points=300, near_m=_NEAR_M),
+    _Grid(0.015, trials=7, points=800, near_m=_NEAR_M),
+    _Grid(0.005, trials=9, points=2000, near_m=0.008),
 )
 _AT_ONCE = 200_000
 """Points of trials, so that they stay in the processor's cache."""

@@ -7,15 +7,14 @@ from dataclasses import replace
 from gnfactor.actions import Action
 from gnfactor.envs.base import Capabilities, LiveScene, Scene, Start, Step
 from gnfactor.errors import SceneError
-from gnfactor.resizing import fit_view
-from gnfactor.ros.commands import is_open
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.executors import Executor
 from gnfactor.ros.journal import Began, Forgetful, Journal, Seen
-from gnfactor.ros.link import RobotLink, RobotView
+from gnfactor.ros.link import RobotLink
+from gnfactor.ros.observing import observation_from
 from gnfactor.ros.plan import Approve
 from gnfactor.ros.safety import SafetyGuard
-from gnfactor.scene import ARM, ArmState, Observation, View
+from gnfactor.scene import Observation
 
 
 class RobotEnv:
@@ -91,18 +90,7 @@ class RobotEnv:
     def _observe(self, began_s: float) -> Observation:
         seen = self._link.observe(self._config.guard.max_image_age_s)
         state = self._link.state()
-        views = {name: self._view(name, view) for name, view in seen.items()}
-        arm = ArmState(
-            world_from_gripper=self._guard.measured_pose(state),
-            gripper_open=is_open(state, self._config),
-            finger_positions_m=state.finger_positions_m,
-            joint_positions=state.joint_positions,
-            joint_velocities=state.joint_velocities,
-        )
-        self._seen = Observation(self._step, self._link.now_s() - began_s, views, {ARM: arm})
+        time_s = self._link.now_s() - began_s
+        self._seen = observation_from(seen, state, self._step, time_s, self._config, self._image_size)
         self._journal.note(Seen(self._seen))
         return self._seen
-
-    def _view(self, name: str, seen: RobotView) -> View:
-        view = View(seen.camera, seen.rgb, seen.depth_m)
-        return view if self._image_size is None else fit_view(name, view, self._image_size)

@@ -176,6 +176,11 @@ class RosLink:
         self._start("grasp" if command.grasp else "move", command, lambda: grip_goal(command))
 
     def progress(self) -> Progress:
+        """As in RobotLink; a motion that the watchdog has held, or does not watch any more, is lost, not only failed.
+
+        Raises:
+            RobotError: so that whoever asks does not go on to the next motion by itself.
+        """
         self._check_reach()
         self._beat()
         if self._job is None:
@@ -184,7 +189,7 @@ class RosLink:
         if self._voice is not None and self._moves:
             complaint = self._voice.silence() or self._voice.latch()
             if complaint is not None:
-                return Progress(sequence, "failed", complaint)
+                raise RobotError(complaint)
         found = action.state()
         return Progress(sequence, found.status, found.message)
 

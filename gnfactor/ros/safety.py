@@ -90,6 +90,10 @@ class SafetyGuard:
             reason = _rigid_complaint("the measured pose", state.base_from_gripper)
         return Verdict(reason or self._speed_complaint(state) or self._start_complaint(state))
 
+    def check_views(self, observation: Mapping[str, RobotView], now_s: float) -> Verdict:
+        """Whether what the cameras show can be used."""
+        return Verdict(self._why_not_seen(observation, now_s))
+
     def check_command(self, world_from_gripper: Float[np.ndarray, "4 4"], state: RobotState) -> Verdict:
         """Whether one pose on a motion's way may be commanded to an arm that is in this state."""
         reason = _rigid_complaint("the commanded pose", world_from_gripper)
