@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.envs.base import LiveScene
-from gnfactor.envs.check import check_env
 from gnfactor.errors import ConfigError, RobotError
 from gnfactor.kinematics import between
 from gnfactor.ros import bridge_actions
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.executors import Executor, Outcome
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
-from gnfactor.ros.robot_env import RobotEnv
 from gnfactor.ros.rosbridge_link import RosbridgeLink
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.scene import ARM
@@ -72,15 +69,6 @@ def target_of(link: RosbridgeLink, sequence: int, lift_m: float = 0.0, life_s: f
     pose = link.state().base_from_gripper
     pose[2, 3] += lift_m
     return PoseTarget(sequence, link.now_s() + life_s, pose)
-
-
-@pytest.mark.parametrize(
-    ("ros", "executor"), [(1, "impedance"), (1, "trajectory"), (2, "impedance"), (2, "trajectory")]
-)
-def test_a_robot_behind_a_bridge_keeps_every_promise_of_an_environment(ros: int, executor: str) -> None:
-    with lab(config_of(ros, executor)) as (config, _, _):
-        verdicts = check_env(lambda: RobotEnv(RosbridgeLink(config), config), LiveScene("press the button"))
-    assert not [str(verdict) for verdict in verdicts if verdict.passed is False]
 
 
 @pytest.mark.parametrize("ros", [1, 2])
