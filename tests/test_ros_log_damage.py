@@ -136,6 +136,12 @@ def test_a_log_that_is_cut_anywhere_is_read_up_to_there(tmp_path: Path, sample: 
     assert read is None or same(read, sample.events[: len(read)])
 
 
+def test_a_word_that_was_changed_in_the_head_is_noticed(tmp_path: Path, sample: Sample) -> None:
+    assert sample.content.count(b"press the button") == 1
+    forged = sample.content.replace(b"press the button", b"press the bottom")
+    assert read_or_refused(tmp_path / "forged.mcap", forged) is None
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_log_with_a_wrong_byte_anywhere_is_refused_or_read_as_it_was(

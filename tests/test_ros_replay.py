@@ -99,8 +99,8 @@ HEADS = Resolution(voxel_m=0.01, rotation_bin_deg=5.0)
 
 
 @given(
-    st.tuples(*[st.floats(-0.05, 0.05)] * 3),
-    st.floats(0, 20),
+    st.tuples(*[st.floats(-0.012, 0.012)] * 3),
+    st.floats(0, 10),
     st.booleans(),
     st.booleans(),
 )
@@ -148,6 +148,8 @@ def test_the_guard_is_shown_what_it_was_shown() -> None:
     *_, turn = turns(Noted(float(number), event) for number, event in enumerate(events))
     assert (turn.judging.time_s, turn.judging.stamps_s, turn.judging.state) == (5.0, {"front": 4.5}, new.state)
     assert turn.views(turn.judging)["front"].stamp_s == 4.5
+    *_, unjudged = turns(Noted(float(number), event) for number, event in enumerate(events[:6]))
+    assert (unjudged.judging.stamps_s, unjudged.judging.state) == ({"front": 0.5}, old.state)
 
 
 def test_a_report_counts_what_happened() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gnfactor.actions import Action
@@ -14,14 +15,15 @@ from gnfactor.rollout import Episode, rollout
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.connect import connect
 from gnfactor.ros.executors import EXECUTORS
-from gnfactor.ros.link import RobotLink
+from gnfactor.ros.journal import Commanded, Decided, Event, Judged, Looked, Progressed, Seen, Stated
+from gnfactor.ros.link import GripCommand, PlanRequest, Progress, RobotLink
 from gnfactor.ros.listening_link import ListeningLink
 from gnfactor.ros.plan import Answer, Approve, Plan
 from gnfactor.ros.replay_link import ReplayLink
 from gnfactor.ros.robot_env import RobotEnv
 from gnfactor.scene import Observation
-from tests.fake_robot import robot_config
-from tests.made_up_events import same
+from tests.fake_robot import FakeRobot, robot_config
+from tests.made_up_events import Maker, same
 from tests.recorded_run import INSTRUCTION, Wanderer, record, robot_for, written
 
 
@@ -65,13 +67,23 @@ def agree(plan: Plan) -> Answer:
     return "go"
 
 
+def slowly(robot: FakeRobot) -> Approve:
+    """Somebody who thinks for a while."""
+
+    def answer(plan: Plan) -> Answer:
+        robot.wait(20.0)
+        return "go"
+
+    return answer
+
+
 @pytest.mark.parametrize("recorded_asks", [False, True])
 @pytest.mark.parametrize("now_asks", [False, True])
 def test_whether_somebody_is_asked_makes_no_difference(tmp_path: Path, recorded_asks: bool, now_asks: bool) -> None:
     path, robot, before, now = tmp_path / "run.mcap", robot_for("trajectory"), Wanderer(1), Wanderer(1)
-    recorded = record(path, robot, before, approve=agree if recorded_asks else None)
+    recorded = record(path, robot, before, approve=slowly(robot) if recorded_asks else None)
     assert again(path, robot.config, now, approve=agree if now_asks else None) == recorded
-    assert_same_run(before, now)
+    assert same(before.wanted, now.wanted)
 
 
 def test_a_dry_run_over_a_recording_sees_every_moment_of_it(tmp_path: Path) -> None:
@@ -148,3 +160,28 @@ def test_a_recording_that_broke_off_at_once_has_neither_pictures_nor_a_state(tmp
 
 def _lost(_: object) -> object:
     raise RobotError("the bridge is gone")
+
+
+def test_a_command_finds_the_time_and_the_answers_of_the_recorded_one(tmp_path: Path) -> None:
+    maker, grip = Maker(0, []), GripCommand(4, 99.0, 0.0, 0.05, 20.0, True, 0.08)
+    seen, stated = Seen(replace(maker.observation(), views={"front": maker.view()})), Stated(maker.state())
+    events: list[Event] = [stated, seen, Decided(Action({})), Looked({"front": 4.0}), stated, Judged(None)]
+    events += [Commanded(grip, "start_grip"), Progressed(Progress(4, "running")), Progressed(Progress(4, "done"))]
+    events += [Commanded(None, "hold"), seen]
+    written(tmp_path / "run.mcap", events)  # a second for each, and one for the head
+    link = ReplayLink(replaying(robot_config(), tmp_path / "run.mcap"))
+    assert link.now_s() == 2.0
+    link.observe(0.5)
+    assert link.now_s() == 3.0
+    assert link.observe(0.5)["front"].stamp_s == 4.0
+    assert link.now_s() == 5.0
+    link.start_grip(replace(grip, sequence=9))
+    assert link.now_s() == 8.0
+    assert link.progress() == Progress(9, "running")
+    link.wait(2.0)
+    assert link.progress() == Progress(9, "done")
+    link.start_plan(PlanRequest(10, 99.0, np.eye(4), True, 0.1))
+    assert link.progress() == Progress(10, "failed", "the recorded robot was not told so")
+    link.hold()
+    link.observe(0.5)
+    assert link.now_s() == 12.0

@@ -251,15 +251,6 @@ def test_fingers_go_to_a_width_and_say_how_it_ended(drawer: Client) -> None:
     assert drawer.act("/franka_gripper/homing", "franka_gripper/Homing", homing).success
 
 
-def test_the_expert_opens_the_drawer_through_ros(drawer: Client) -> None:
-    assert not drawer.latest[SUCCESS].data
-    steps = []
-    while not drawer.latest[SUCCESS].data and (step := drawer.expert_step()) is not None:
-        steps.append((step["name"], step["off_m"]))
-        drawer.wait(lambda: drawer.latest[SUCCESS].data, 0.3)
-    assert drawer.latest[SUCCESS].data, steps
-
-
 def test_the_gripper_holds_and_lifts_a_block(client: Client) -> None:
     client.stage("stack_blocks", 0, 0)
     names = []

@@ -183,8 +183,10 @@ def require_unmoved(link: RobotLink, robot: RobotConfig, accept: str | None) -> 
         return None
     views, state = link.observe(robot.guard.max_image_age_s), link.state()
     complaint = moved_complaint(record, views, robot.arm.world_from_base.matrix @ state.base_from_gripper, robot)
-    if complaint is None or accept is not None:
-        return accept if complaint is not None else None
+    if complaint is None:
+        return None
+    if accept is not None and accept.strip():
+        return accept.strip()
     raise ConfigError(f"{complaint}; or take the responsibility by name: --accept-calibration NAME")
 
 

@@ -121,7 +121,7 @@ class ReplayLink:
         start = [] if turn.start.state is None else [(turn.start.time_s, turn.start.state)]
         self._states = start + [(time_s, event.state) for time_s, event in turn.of(Stated)]
         still = takewhile(lambda noted: not isinstance(noted.event, Commanded), turn.events)
-        self._later_looks = [(one.time_s, one.event) for one in still if isinstance(one.event, Looked)]
+        self._before_moving = [(one.time_s, one.event) for one in still if isinstance(one.event, Looked)]
         self._commands = turn.of(Commanded)
         self._looks, self._held = 0, False
         self._started: tuple[int, int | None] = (0, None)
@@ -129,8 +129,8 @@ class ReplayLink:
     def _look_again(self) -> None:
         if self._turn.action is None and self._following is None:
             raise self._over()
-        if self._later_looks:
-            time_s, look = self._later_looks.pop(0)
+        if self._before_moving:
+            time_s, look = self._before_moving[-1]  # time in which somebody thought about the answer is left out
             self._clock_s, self._stamps_s = max(self._clock_s, time_s), look.stamps_s
 
     def _start(self, verb: str, sequence: int) -> None:

@@ -65,22 +65,19 @@ class Turn:
 
     @property
     def judging(self) -> Moment:
-        """What the guard looked at: the first pictures and the first state after the decision, or the last before."""
-        after, stamps_s = self.start, self.start.stamps_s
-        decided = False
+        """What the guard looked at when it judged first, or the policy where nobody judged."""
+        now = self.start
         for noted in self.events:
             match noted.event:
-                case Decided():
-                    decided = True
-                case Judged() if decided:
-                    break
-                case Looked(found) if decided:
-                    stamps_s = found
-                case Stated(state) if decided:
-                    after = Moment(noted.time_s, stamps_s, state)
+                case Judged():
+                    return now
+                case Looked(stamps_s):
+                    now = Moment(noted.time_s, stamps_s, now.state)
+                case Stated(state):
+                    now = Moment(noted.time_s, now.stamps_s, state)
                 case _:
                     pass
-        return Moment(after.time_s, stamps_s, after.state)
+        return self.start
 
     def views(self, moment: Moment) -> dict[str, RobotView]:
         """The pictures of this turn as the robot gave them; where it is not known when they were taken, just then."""
