@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -29,7 +30,14 @@ from gnfactor.errors import RobotError  # noqa: E402
 from gnfactor.kinematics import between, gripper_pose  # noqa: E402
 from gnfactor.ros.config import RobotConfig, load  # noqa: E402
 from gnfactor.ros.connect import connect  # noqa: E402
-from gnfactor.ros.link import GripCommand, PlanRequest, PoseTarget, RobotLink, RobotMode  # noqa: E402
+from gnfactor.ros.link import (  # noqa: E402
+    GripCommand,
+    JointTrajectory,
+    PlanRequest,
+    PoseTarget,
+    RobotLink,
+    RobotMode,
+)
 from gnfactor.ros.messages import message_class  # noqa: E402
 from gnfactor.ros.moveit_messages import ERROR_CODES  # noqa: E402
 from gnfactor.ros.robot_env import RobotEnv  # noqa: E402
@@ -55,28 +63,34 @@ SIMULATED = (
 """What differs between the simulated Franka and the real one: it reports our own gripper frame."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Nodes:
-    """Processes beside this one, and their master's folder."""
+    """Processes beside this one."""
 
-    master: subprocess.Popen[bytes]
-    watchdog: subprocess.Popen[bytes]
     port: int
     folder: Path
+    running: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> None:
+        self.master = self.running.enter_context(master(self.port, self.folder))
+        self.running.enter_context(franka(self.port, self.folder))
+        self.key.write_text("of both computers")
+        self.watchdog = self.running.enter_context(watchdog(self.port, self.folder, "--key-file", str(self.key)))
+
+    @property
+    def key(self) -> Path:
+        """File with the secret that signs commands."""
+        return self.folder / "key"
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    folder, port = tmp_path_factory.mktemp("ros"), free_port()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        master(port, folder) as core,
-        franka(port, folder),
-        watchdog(port, folder) as dog,
-    ):
-        for name, value in environment(port, folder).items():
+    nodes = Nodes(free_port(), tmp_path_factory.mktemp("ros"))
+    with pytest.MonkeyPatch.context() as patch, nodes.running:
+        for name, value in environment(nodes.port, nodes.folder).items():
             patch.setenv(name, value)
-        yield Nodes(core, dog, port, folder)
+        nodes.start()
+        yield nodes
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +107,13 @@ Connect = Callable[..., RobotLink]
 
 
 @pytest.fixture
-def connected(client: Client) -> Iterator[Connect]:
+def connected(nodes: Nodes, client: Client) -> Iterator[Connect]:
     """Links to an arm at rest; they are closed when the test ends."""
     client.stage("open_drawer", 0, 0)
     links: list[RobotLink] = []
 
     def make(*overrides: str) -> RobotLink:
-        links.append(connect(config(*overrides)))
+        links.append(connect(config(f"watchdog.key_file={nodes.key}", *overrides)))
         return links[-1]
 
     yield make
@@ -228,6 +242,21 @@ def test_a_hold_in_the_middle_of_a_motion_stills_the_arm(connected: Connect, cli
     held_s = time.monotonic()
     link.hold()
     assert still_after_s(client, held_s) < 2
+
+
+def test_a_trajectory_is_watched_and_ends_with_our_silence(connected: Connect, client: Client) -> None:
+    chosen = ("executor.name=trajectory",)
+    link = connected(*chosen)
+    joints = link.state().joint_positions
+    goal = joints + 0.3 * np.eye(7)[0]
+    way = JointTrajectory(1, link.now_s() + 9, np.array([4.0]), goal[None], np.zeros((1, 7)))
+    link.start_trajectory(way)
+    link.wait(1.5)
+    assert link.progress().status == "running"
+    assert still_after_s(client, time.monotonic()) < 2
+    assert "silent for" in link.progress().message
+    assert np.abs(link.state().joint_positions - joints).max() < 0.25
+    link.hold()
 
 
 def test_silence_is_a_hold_and_nothing_moves_before_the_next(connected: Connect, client: Client) -> None:
@@ -380,7 +409,7 @@ def test_a_process_of_its_own_ends_and_listens_to_this_computer_only(nodes: Node
     names = {**environment(nodes.port, nodes.folder), "PYTHONWARNINGS": "ignore"}
     names["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), names["PYTHONPATH"]])
     variables = {name: value for name, value in names.items() if name != "ROS_IP"}
-    arguments = [str(ROBOTS / "franka_ros.yaml"), *SIMULATED]
+    arguments = [str(ROBOTS / "franka_ros.yaml"), *SIMULATED, f"watchdog.key_file={nodes.key}"]
     ended = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env=variables,
@@ -390,3 +419,18 @@ def test_a_process_of_its_own_ends_and_listens_to_this_computer_only(nodes: Node
         check=False,
     )
     assert (ended.returncode, ended.stdout.strip()) == (0, "127.0.0.1"), ended.stderr
+
+
+def test_a_robot_that_is_started_anew_is_found_again(nodes: Nodes, connected: Connect, client: Client) -> None:
+    """Master, robot and watchdog, as a launch file ends and starts them; nobody tells us."""
+    link, numbers = connected(), count(1)
+    stream_down(link, 0.02, numbers)
+    nodes.running.close()
+    with pytest.raises(RobotError, match="has not"):
+        stream_down(link, 1.0, numbers)
+    nodes.start()
+    assert client.wait(lambda: _holds(link), 20.0)
+    before = link.state().base_from_gripper
+    stream_down(link, 0.05, numbers)
+    assert before[2, 3] - link.state().base_from_gripper[2, 3] > 0.02
+    assert link.observe(1.0)["front"].depth_m.any()

@@ -16,6 +16,7 @@ from gnfactor.ros.messages import ros_module
 LOOPBACK = "127.0.0.1"
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost", "::1")
 _PERIOD_S, _PATIENCE_S = 0.5, 1.0
+_UNREACHABLE = (OSError, HTTPException, xmlrpc.client.Error)
 _FAILURES = 2
 """So often in a row has it not to answer, to be lost."""
 
@@ -88,7 +89,7 @@ def send(publisher: Any, message: Any) -> None:
 
 
 class MasterWatch:
-    """Asks the master about twice a second, in a thread, whether it is there."""
+    """Asks the master about twice a second, in a thread, whether it is there; a new one is told what we are."""
 
     def __init__(self, uri: str) -> None:
         self._uri, self._over = uri, threading.Event()
@@ -108,10 +109,31 @@ class MasterWatch:
 
     def _run(self) -> None:
         while not self._over.wait(_PERIOD_S):
-            if _answers(self._uri):
+            try:
+                rejoin(self._uri)
                 self._failures, self._answered_s = 0, time.monotonic()
-            else:
+            except _UNREACHABLE:
                 self._failures += 1
+
+
+def rejoin(uri: str) -> None:
+    """Tell the master what this node sends and hears, if it does not know: rospy itself does so only once.
+
+    Raises:
+        OSError, HTTPException, xmlrpc.client.Error: it does not answer.
+    """
+    rospy, topics = ros_module("rospy"), ros_module("rospy.topics").get_topic_manager()
+    name, address = rospy.get_name(), rospy.get_node_uri()
+    with _proxy(uri) as master, _proxy(address) as ourselves:
+        known: Any = master.getSystemState(name)
+        senders, hearers = ({topic for topic, nodes in part if name in nodes} for part in known[2][:2])
+        for topic, kind in topics.get_publications():
+            if topic not in senders:
+                master.registerPublisher(name, topic, kind, address)
+        for topic, kind in topics.get_subscriptions():
+            if topic not in hearers:
+                answer: Any = master.registerSubscriber(name, topic, kind, address)
+                ourselves.publisherUpdate(name, topic, answer[2])
 
 
 def _appears(uri: str, timeout_s: float) -> bool:
@@ -125,11 +147,15 @@ def _appears(uri: str, timeout_s: float) -> bool:
 
 def _answers(uri: str) -> bool:
     try:
-        with xmlrpc.client.ServerProxy(uri, transport=_Impatient()) as proxy:
-            answer: Any = proxy.getPid("/gnfactor")
+        with _proxy(uri) as master:
+            answer: Any = master.getPid("/gnfactor")
         return bool(answer[0] == 1)
-    except (OSError, HTTPException, xmlrpc.client.Error):
+    except _UNREACHABLE:
         return False
+
+
+def _proxy(uri: str) -> xmlrpc.client.ServerProxy:
+    return xmlrpc.client.ServerProxy(uri, transport=_Impatient())
 
 
 class _Impatient(xmlrpc.client.Transport):
