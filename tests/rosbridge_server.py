@@ -50,6 +50,7 @@ def bridge_config(ros: int = 1, *overrides: str) -> RobotConfig:
         *("guard.min_workspace_points=100", "guard.max_speed_m_s=1.5", "guard.max_turn_speed_rad_s=2.5"),
         *("executor.speed_m_s=0.4", "executor.turn_speed_rad_s=2.0", "executor.rate_hz=50"),
         *("executor.joint_speed_rad_s=1.0", "executor.joint_acceleration_rad_s2=10"),
+        *("guard.max_state_age_s=1", "guard.max_image_age_s=2"),
         "arm.joint_speed=[2.5,2.5,2.5,2.5,2.5,2.5,2.5]",
         *("link.type=rosbridge", "link.timeout_s=3", "link.uri=ws://127.0.0.1:1"),
     )
@@ -166,6 +167,7 @@ class Client:
     topics: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     advertised: dict[str, str] = field(default_factory=dict[str, str])
     is_known: bool = False
+    since_s: float = field(default_factory=time.monotonic)
     sent_s: dict[str, float] = field(default_factory=dict[str, float])
 
     def send(self, frame: dict[str, Any]) -> None:
@@ -186,10 +188,13 @@ class Bridge:
         bearer: str | None = None,
         mute: tuple[str, ...] = (),
         answer_delay_s: float = 0.0,
+        deaf_s: float = 0.15,
         alter: Callable[[str, Any], Any] = lambda _, message: message,
     ) -> None:
         self.robot, self.ros = robot, robot.config.ros
         self.mute, self.answer_delay_s, self.alter = set(mute), answer_delay_s, alter
+        self._deaf_s = deaf_s if self.ros == 1 else 0.0
+        """What is published so soon after a connection reaches nobody: in ROS 1 the others are still connecting."""
         self._rosauth, self._bearer = rosauth_secret, bearer
         self._goals: dict[str, tuple[str, str, Client]] = {}
         self._results: list[tuple[str, str]] = []
@@ -263,6 +268,8 @@ class Bridge:
             self._goals[frame["id"]] = (frame["id"], frame["action"], client)
         elif op == "cancel_action_goal":
             self._cancel(frame["action"])
+        elif op == "publish" and time.monotonic() < client.since_s + self._deaf_s:
+            return
         elif op == "publish":
             assert frame["topic"] in client.advertised, "a topic is advertised before anything is published to it"
             self._take(client, frame["topic"], frame["msg"])

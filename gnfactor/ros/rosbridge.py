@@ -98,7 +98,7 @@ class Rosbridge:
         self._thread.start()
         with self._changed:
             if not self._changed.wait_for(lambda: self._socket is not None, timeout_s):
-                raise RobotError(self._lost())
+                raise RobotError(self._lost(self._why))
 
     @property
     def complaints(self) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class Rosbridge:
 
     def loss(self) -> str | None:
         """Why nothing can be sent, if so."""
-        return None if self._socket is not None else self._lost()
+        return None if self._socket is not None else self._lost(self._why)
 
     def publish(self, topic: str, message: dict[str, Any]) -> None:
         """Send a message.
@@ -152,11 +152,11 @@ class Rosbridge:
         """
         socket = self._socket
         if socket is None:
-            raise RobotError(self._lost())
+            raise RobotError(self._lost(self._why))
         try:
             socket.send(json.dumps(operation, allow_nan=False))
         except self._failures as error:
-            raise RobotError(f"the bridge at {self._access.uri} is lost: {_words(error)}") from error
+            raise RobotError(self._lost(_words(error))) from error
 
     def close(self) -> None:
         """Disconnect for good; safe to call twice."""
@@ -246,11 +246,11 @@ class Rosbridge:
             self._changed.notify_all()
         while self._answers:
             _, answer = self._answers.popitem()
-            answer.set_exception(RobotError(self._lost()))
+            answer.set_exception(RobotError(self._lost(self._why)))
 
-    def _lost(self) -> str:
+    def _lost(self, why: str) -> str:
         return (
-            f"the bridge at {self._access.uri} cannot be reached: {self._why}. Is rosbridge_server running there, and "
+            f"the bridge at {self._access.uri} cannot be reached: {why}. Is rosbridge_server running there, and "
             "do link.uri, link.tls_ca and link.token_file fit it?"
         )
 

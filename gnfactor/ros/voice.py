@@ -20,6 +20,8 @@ SILENT_S = 1.0
 """A watchdog that has not spoken for so long is lost."""
 _ANSWER_S = 0.5
 """How long it may take to do what it is told."""
+_HOLD_S, _HOLD_AGAIN_S = 1.0, 0.1
+"""How long a hold is said for, and how often: words are lost while two computers are still connecting."""
 _LIFE_S = 1.0
 """How long a heartbeat or a hold is valid."""
 _POLL_S = 0.002
@@ -72,10 +74,13 @@ class Voice:
 
     def hold(self) -> str | None:
         """Have the arm held; None once the watchdog has done so, or why it has not."""
-        sequence = self._word("hold", self._now_s() + _LIFE_S)
-        if self._answers(lambda status: status["session"] == self._session and status["sequence"] >= sequence):
-            return None
-        return f"the watchdog has not answered our hold {self._words()}"
+        end_s = time.monotonic() + _HOLD_S
+        first = sequence = self._word("hold", self._now_s() + _LIFE_S)
+        while not self._answers(lambda status: self._has_heard(status, first), _HOLD_AGAIN_S):
+            if time.monotonic() > end_s:
+                return f"the watchdog has not answered our hold, said {sequence - first + 1} times {self._words()}"
+            sequence = self._word("hold", self._now_s() + _LIFE_S)
+        return None
 
     def silence(self) -> str | None:
         """Why it cannot be relied upon, if so."""
@@ -104,8 +109,11 @@ class Voice:
         self._last_word_s = time.monotonic()
         return sequence
 
-    def _answers(self, is_done: Callable[[Mapping[str, Any]], bool]) -> bool:
-        end_s = time.monotonic() + _ANSWER_S
+    def _has_heard(self, status: Mapping[str, Any], sequence: int) -> bool:
+        return status["session"] == self._session and status["sequence"] >= sequence
+
+    def _answers(self, is_done: Callable[[Mapping[str, Any]], bool], within_s: float = _ANSWER_S) -> bool:
+        end_s = time.monotonic() + within_s
         while self._status is None or not is_done(self._status):
             if time.monotonic() > end_s:
                 return False
