@@ -9,11 +9,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnfactor.errors import ConfigError, GNFactorError
+from rich.console import Console
+
+from gnfactor.command import run_by_usage
+from gnfactor.errors import ConfigError
 
 if TYPE_CHECKING:
     from gnfactor.envs.base import StoredScene
-    from gnfactor.evaluation.evaluate import EvaluateConfig
+    from gnfactor.evaluation.settings import EvaluateConfig
 
 USAGE = """\
 usage: python eval.py CHECKPOINT [key=value...]
@@ -56,21 +59,13 @@ Cameras and image size are those of the training; others are refused.
 
 def main(args: Sequence[str]) -> int:
     """Run the command line; returns the exit status: 0, or 2 for a mistake that the message explains."""
-    if not args or "--help" in args or "-h" in args:
-        print(USAGE, end="")
-        return 0 if args else 2
-    try:
+
+    def command(console: Console) -> int:  # noqa: ARG001 (evaluating has a bar of its own)
         _evaluate(args)
-    except GNFactorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}; make room, or choose another run_dir", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; no report was written", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    remedy = "make room, or choose another run_dir"
+    return run_by_usage(USAGE, args, command, "interrupted; no report was written", remedy)
 
 
 def _evaluate(args: Sequence[str]) -> None:
@@ -127,7 +122,7 @@ def _stored_scenes(evaluation: EvaluateConfig) -> list[StoredScene] | None:
 
 def _refuse_another_protocol(evaluation: EvaluateConfig, overrides: Sequence[str]) -> None:
     """Raise ConfigError if the command line sets what a benchmark fixes."""
-    from gnfactor.evaluation.evaluate import FIXED_BY_BENCHMARKS  # noqa: PLC0415
+    from gnfactor.evaluation.settings import FIXED_BY_BENCHMARKS  # noqa: PLC0415
 
     keys = [text.partition("=")[0].removeprefix("evaluate.") for text in overrides]
     fixed = [key for key in keys if key in FIXED_BY_BENCHMARKS]
@@ -149,7 +144,7 @@ def _overrides(args: Sequence[str]) -> tuple[list[str], Path | None]:
     Raises:
         ConfigError: a key that an evaluation does not have.
     """
-    from gnfactor.evaluation.evaluate import EvaluateConfig  # noqa: PLC0415
+    from gnfactor.evaluation.settings import EvaluateConfig  # noqa: PLC0415
 
     known = [field.name for field in fields(EvaluateConfig)]
     overrides: list[str] = []

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from rich.console import Console
+
+from gnfactor.command import run_by_usage
 from gnfactor.config import Config, load, to_yaml
-from gnfactor.errors import GNFactorError, MissingExtraError
+from gnfactor.errors import MissingExtraError
 
 USAGE = """\
 usage: python train.py CONFIG.yaml... [key=value...]
@@ -38,25 +41,17 @@ their values after merging:
 
 def main(args: Sequence[str]) -> int:
     """Run the command line; returns the exit status: 0, or 2 for a mistake that the message explains."""
-    if not args or "--help" in args or "-h" in args:
-        print(USAGE, end="")
-        return 0 if args else 2
-    try:
+
+    def command(console: Console) -> int:  # noqa: ARG001 (training has bars of its own)
         config = load([arg for arg in args if arg != "--print"])
         if "--print" in args:
             print(to_yaml(config), end="")
-            return 0
-        _train(config)
-    except GNFactorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}; make room, or choose another run_dir", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command with resume=true goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+        else:
+            _train(config)
+        return 0
+
+    interrupted = "interrupted; the same command with resume=true goes on from the last checkpoint"
+    return run_by_usage(USAGE, args, command, interrupted, "make room, or choose another run_dir")
 
 
 def _train(config: Config) -> None:

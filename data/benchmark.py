@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from data.command import Parser, run
 from gnfactor.build import environment
+from gnfactor.command import Parser, run
 from gnfactor.config import Config, load
 from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene

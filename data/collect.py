@@ -3,7 +3,7 @@
     python -m data.collect OUT --tasks open_drawer,push_buttons --episodes 100 --seed 0 --workers 2
     python -m data.collect OUT --benchmark tabletop10 --workers 2
     python -m data.collect OUT --tasks open_drawer --episodes 100 --seed 7 --report-only --report FILE
-    python -m data.collect OUT --env rlbench --tasks open_drawer --episodes 20 --rig arc:21 --frames all
+    python -m data.collect OUT --env rlbench --tasks open_drawer --episodes 20 --frames all
 
 The first collects so many demonstrations of each task; scenes at which the expert fails are replaced by others. The
 second collects the training and validation scenes of a benchmark, and no others. The third only measures the expert:
@@ -32,12 +32,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data.command import Parser, run
 from data.demonstrators import WORLDS, Demonstrator, Filming, world
 from data.episode import read_info
 from data.expert_report import Journal, Outcome, TaskReport, print_reports, summarise_tasks, write_reports
 from data.store import Store
 from data.workers import spread
+from gnfactor.command import Parser, run
 from gnfactor.demonstration import ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import Role, known_benchmarks, read_manifest
@@ -251,7 +251,9 @@ def _parse(arguments: Sequence[str] | None) -> tuple[CollectConfig, Path | None]
     parser.add_argument("--cameras", default=",".join(CAMERAS), help="names, separated by commas")
     parser.add_argument("--image-size", type=int, default=128, help="width and height of the pictures")
     parser.add_argument(
-        "--rig", default="none", help=f"further cameras with views to learn from the scene: none, {RIG_FORM}"
+        "--rig",
+        help=f"further cameras with views to learn from the scene: none, {RIG_FORM}; if it is not given, none in the "
+        "built-in world, and in RLBench the arc of the published views",
     )
     parser.add_argument(
         "--rig-every", type=int, default=10, help="with --frames all: frames from one look of the rig to the next"
@@ -283,7 +285,7 @@ def _filming(given: argparse.Namespace) -> Filming:
         frames=cast("Frames", given.frames),
         cameras=tuple(str(given.cameras).split(",")),
         image_size=cast("int", given.image_size),
-        rig=parse_rig(str(given.rig)),
+        rig=parse_rig(world(str(given.env)).usual_rig if given.rig is None else str(given.rig)),
         rig_every=cast("int", given.rig_every),
     )
 

@@ -22,13 +22,13 @@ from typing import cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data.command import Parser, run
 from data.demos import ReadOptions, read_recording
 from data.keyframes import KEYFRAME_RULES
 from data.multiview import FAULTS, Multiview, MultiviewOptions, has_multiview, read_multiview
 from data.recordings import Recording, find_recordings, variation_of
 from data.store import Store, episode_name
 from data.workers import spread
+from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration, some_frames
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.scene import CAMERAS
@@ -156,7 +156,7 @@ def _claim_name(recording: Recording, names: dict[str, Path]) -> str:
     return name
 
 
-def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
+def _parser() -> Parser:
     parser = Parser(prog="python -m data.convert", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("raw", type=Path, help="folder of tasks, of one task, or of episodes, as RLBench writes them")
     parser.add_argument("out", type=Path, help="folder of the store; continued if it is there")
@@ -199,7 +199,11 @@ def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
         default=views.mismatch,
         help="share of the points on the table in which they may contradict the recorded depth",
     )
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def _parse(arguments: Sequence[str] | None) -> ConvertConfig:
+    given = _parser().parse_args(arguments)
     cameras = None if given.cameras is None else tuple(str(given.cameras).split(","))
     unknown = [name for name in cameras or () if name not in CAMERAS]
     if unknown:

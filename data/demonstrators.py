@@ -82,6 +82,8 @@ class World:
     """Raises GNFactorError for what cannot be filmed in it."""
     made_with: Callable[[], Mapping[str, str]]
     """What the demonstrations of one store have to have in common, besides how they were filmed."""
+    usual_rig: str
+    """The rig that looks around where none is named, in the form of `parse_rig`."""
     alone: bool
     """It has to be in a process of its own, and not in that which shows how it goes."""
 
@@ -144,6 +146,7 @@ WORLDS: Mapping[str, World] = MappingProxyType(
             variation_counts=_tabletop_counts,
             check=lambda filming: TabletopDemonstrator(filming).close(),
             made_with=lambda: {"renderer": "mujoco-ray", WORLD_VERSION_KEY: str(WORLD_VERSION)},
+            usual_rig="none",
             alone=False,
         ),
         "rlbench": World(
@@ -151,6 +154,7 @@ WORLDS: Mapping[str, World] = MappingProxyType(
             variation_counts=_rlbench_counts,
             check=_check_rlbench,
             made_with=_rlbench_made_with,
+            usual_rig="arc",
             alone=True,
         ),
     }

@@ -13,11 +13,11 @@ from typing import cast
 
 from rich.console import Console
 
-from data.command import Parser, run
 from data.episode import EpisodeInfo
 from data.pairs import keyframe_pairs
 from data.store import Store
 from gnfactor.checkpoint import FOLDER, LoadedPolicy, load_policy
+from gnfactor.command import Parser, run
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.evaluation.explain import explain
 from gnfactor.scene import ARM

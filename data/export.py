@@ -32,7 +32,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data.command import Parser, run
 from data.durable import new_folder, remove_remnants
 from data.episode import EpisodeInfo, attributes_of
 from data.keyframes import STILL_RAD_S, published_keyframes
@@ -40,6 +39,7 @@ from data.multiview import MultiviewOptions
 from data.remote import is_url
 from data.rlbench_episode import write_recording
 from data.store import Store
+from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.files import write_file

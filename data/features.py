@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
-from data.command import Parser, run
 from data.episode import EpisodeInfo
 from data.feature_cache import About, FeatureCache, find_caches, make_cache, picture_digest, request_of
 from data.pairs import start_frames, stored_pairs
 from data.projection import Projection, features_at, principal_components, random_directions
 from data.store import Store
 from data.targets import FEATURE_DTYPES, kept_pixels, read_views, views_of_frame
+from gnfactor.command import Parser, run
 from gnfactor.config import Config, DataConfig, ViewsConfig, load
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.field.teachers import Pictures, Teacher, build_teacher

@@ -16,15 +16,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from data.command import Parser, run
+from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import TabletopEnv, find_task
 from gnfactor.errors import SceneError
-from gnfactor.evaluation.view_drawing import write_png
 from gnfactor.scene import CAMERAS
-from gnfactor.video import Picture, caption, spaced, write_video
+from gnfactor.video import Picture, caption, spaced, write_png, write_video
 
 _SIZE, _FILM_SIZE = (192, 144), (256, 192)
 """Width and height of a picture of the sheet and of a video."""

@@ -19,10 +19,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data.command import Parser, run
 from data.episode import SCHEMA, CameraInfo, EpisodeInfo
 from data.remote import RemoteFolder
 from data.store import Store
+from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import DataError
 from gnfactor.scene import View

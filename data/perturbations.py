@@ -17,14 +17,13 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from rich.console import Console
 
-from data.command import Parser, run
+from gnfactor.command import Parser, run
 from gnfactor.envs.base import PERTURBATION_TITLES, SeededScene, Start
 from gnfactor.envs.tabletop.perturbations import perturbations_of
 from gnfactor.envs.tabletop.world import TabletopEnv, find_task
 from gnfactor.errors import ConfigError
-from gnfactor.evaluation.view_drawing import write_png
 from gnfactor.scene import CAMERAS, TABLE_HEIGHT_M, Camera, View
-from gnfactor.video import Picture, caption, spaced
+from gnfactor.video import Picture, caption, spaced, write_png
 
 _SIZE, _COLUMNS, _ROWS = 192, 3, 3
 _SQUARE_M = ((0.05, -0.25), (0.55, -0.25), (0.55, 0.25), (0.05, 0.25))

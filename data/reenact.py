@@ -15,12 +15,12 @@ from typing import cast
 import numpy as np
 from rich.console import Console
 
-from data.command import Parser, run
 from data.demos import ReadOptions, read_recording
 from data.recordings import Recording, find_recordings
 from data.stored_scenes import read_scene, taking_turns
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.build import environment
+from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import Env
 from gnfactor.evaluation.film import outcome

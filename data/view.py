@@ -19,7 +19,6 @@ from typing import cast
 from rich.console import Console
 from rich.progress import Progress
 
-from data.command import Parser, run
 from data.episode import EpisodeInfo
 from data.novel_views import (
     EncodedScene,
@@ -36,6 +35,7 @@ from data.novel_views import (
 from data.store import Store
 from data.targets import views_of_frame
 from gnfactor.checkpoint import FOLDER, LoadedPolicy, load_policy
+from gnfactor.command import Parser, run
 from gnfactor.config import DataConfig
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.evaluation.novel_views import render_camera, trained_field
@@ -52,11 +52,10 @@ from gnfactor.evaluation.view_drawing import (
     rendered_depth,
     rendered_features,
     sheet_rows,
-    write_png,
 )
 from gnfactor.model import Policy
 from gnfactor.scene import View
-from gnfactor.video import Picture, caption, side_by_side, write_video
+from gnfactor.video import Picture, caption, side_by_side, write_png, write_video
 
 _COLUMNS = 5
 """Most views on a contact sheet."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
 from gnfactor.actions import Action
 from gnfactor.batch import stack_observations, to_device
+from gnfactor.errors import ConfigError
 from gnfactor.model import Policy
 from gnfactor.scene import Observation
+
+DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 class Agent:
@@ -45,3 +49,14 @@ class Agent:
 
     def reset(self, index: int) -> None:
         """Nothing to forget: all that an action depends on is in its observation."""
+
+
+def device_named(name: DeviceName) -> str:
+    """Where a policy is to act; "auto": on a GPU where there is one.
+
+    Raises:
+        ConfigError: there is no GPU, and it is asked for.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("the device is to be 'cuda', but torch finds no CUDA here; take cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"

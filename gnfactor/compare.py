@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gnfactor.errors import ConfigError, DataError, GNFactorError
+from gnfactor.command import run_by_usage
+from gnfactor.errors import ConfigError, DataError
 from gnfactor.evaluation.comparison import MCNEMAR, NEWCOMBE, Comparison, Outcomes, Verdict, compare, read_outcomes
 
 USAGE = """\
@@ -30,10 +31,8 @@ _WIDTH = 120
 
 def main(args: Sequence[str]) -> int:
     """Run the command line; returns the exit status: 0, or 2 for a mistake that the message explains."""
-    if not args or "--help" in args or "-h" in args:
-        print(USAGE, end="")
-        return 0 if args else 2
-    try:
+
+    def command(console: Console) -> int:  # noqa: ARG001 (there is nothing to say but the result)
         paths = [Path(arg) for arg in args if not arg.startswith("out=")]
         outputs = [Path(arg.removeprefix("out=")) for arg in args if arg.startswith("out=")]
         if len(paths) != 2 or len(outputs) > 1:
@@ -42,10 +41,9 @@ def main(args: Sequence[str]) -> int:
         print_comparison(found, Console(width=None if sys.stdout.isatty() else _WIDTH))
         for output in outputs:
             _write(found, output)
-    except GNFactorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return run_by_usage(USAGE, args, command, "interrupted; nothing was written")
 
 
 def print_comparison(found: Comparison, console: Console) -> None:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from gnfactor.augment import AugmentConfig
 from gnfactor.config_tree import load_tree, override_tree, tree_from_yaml
 from gnfactor.errors import ConfigError
-from gnfactor.evaluation.evaluate import EvaluateConfig
+from gnfactor.evaluation.settings import EvaluateConfig
 from gnfactor.field.teachers import TeacherConfig
 from gnfactor.model import PolicyConfig
 from gnfactor.training.optim import OptimConfig

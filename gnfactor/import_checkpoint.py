@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from gnfactor.checkpoint import CheckpointInfo, TrainedOn, write_checkpoint
+from gnfactor.command import run_by_usage
 from gnfactor.config import Config, DataConfig, override
 from gnfactor.encoder import EncoderConfig
-from gnfactor.errors import CheckpointError, ConfigError, GNFactorError
-from gnfactor.evaluation.evaluate import EvaluateConfig
+from gnfactor.errors import CheckpointError, ConfigError
+from gnfactor.evaluation.settings import EvaluateConfig
 from gnfactor.field.neural_field import FieldConfig
 from gnfactor.head import HeadConfig
 from gnfactor.model import Policy, PolicyConfig
@@ -100,24 +102,16 @@ class Imported:
 
 def main(args: Sequence[str]) -> int:
     """Run the command line; returns the exit status: 0, or 2 for a mistake that the message explains."""
-    if not args or "--help" in args or "-h" in args:
-        print(USAGE, end="")
-        return 0 if args else 2
-    try:
+
+    def command(console: Console) -> int:  # noqa: ARG001 (there is nothing to say but the result)
         positional, method, step = _arguments(args)
         source, out = Path(positional[0]), Path(positional[1])
         imported = import_checkpoint(source, out, method, positional[2:], step)
-    except GNFactorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}; make room, or choose another place", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
-    _tell(source, out, METHODS[method], imported)
-    return 0
+        _tell(source, out, METHODS[method], imported)
+        return 0
+
+    remedy = "make room, or choose another place"
+    return run_by_usage(USAGE, args, command, "interrupted; nothing was written", remedy)
 
 
 def import_checkpoint(

@@ -13,7 +13,8 @@ from gnfactor.errors import GNFactorError
 OnRefusal = Literal["end", "continue"]
 """What a refused action means: the episode has failed, as in the published protocol, or the policy may try again."""
 
-Ending = Literal["success", "max_steps", "refused", "crashed"]
+Ending = Literal["success", "max_steps", "refused", "crashed", "done", "stopped"]
+"""The last two are `Step.ended`, somebody's word where the environment cannot know."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def _act(env: Env, policy: Policy, scene: Scene, max_steps: int, on_refusal: OnR
         observation, success, reason = step.observation, step.success, step.refused or step.blocked or reason
         if success:
             return Episode(scene, instruction, True, steps, "success")
+        if step.ended is not None:
+            return Episode(scene, instruction, success, steps, step.ended, reason)
         if step.refused is not None and on_refusal == "end":
             return Episode(scene, instruction, success, steps, "refused", reason)
     return Episode(scene, instruction, success, max_steps, "max_steps", reason)

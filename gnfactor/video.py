@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from gnfactor.errors import DataError, MissingExtraError
+from gnfactor.files import write_file
 
 if TYPE_CHECKING:
     import cv2
@@ -61,7 +63,28 @@ def write_video(path: Path, frames: Iterable[Picture], fps: int | float) -> None
         raise DataError(f"cannot write the video {path}: {error}; choose a folder that can be written to") from error
 
 
-def caption(frame: Picture, lines: Sequence[str], rows: int | None = None, size: int = 14) -> Picture:
+def write_png(path: Path, picture: Picture) -> None:
+    """Write a picture; folders on the way are made.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoded = BytesIO()
+        Image.fromarray(picture).save(encoded, "PNG")
+        write_file(path, encoded.getvalue())
+    except OSError as error:
+        raise DataError(f"cannot write the picture {path}: {error}; choose a folder that can be written to") from error
+
+
+def caption(
+    frame: Picture,
+    lines: Sequence[str],
+    rows: int | None = None,
+    size: int = 14,
+    ink: tuple[int, int, int] = _INK,
+) -> Picture:
     """The picture with a dark strip of text below it, each of `lines` wrapped to the picture's width.
 
     Args:
@@ -70,6 +93,7 @@ def caption(frame: Picture, lines: Sequence[str], rows: int | None = None, size:
         rows: height of the strip in rows of text, so that all frames of a video get one size although their text
             differs; text that does not fit is cut. None takes as many as needed.
         size: of the letters, in pixels.
+        ink: their colour.
     """
     height, width = frame.shape[:2]
     font = ImageFont.load_default(size)
@@ -80,7 +104,7 @@ def caption(frame: Picture, lines: Sequence[str], rows: int | None = None, size:
     canvas.paste(Image.fromarray(frame), (0, 0))
     draw = ImageDraw.Draw(canvas)
     for index, row in enumerate(text[:count]):
-        draw.text((_MARGIN, height + _MARGIN + index * row_height), row, fill=_INK, font=font)
+        draw.text((_MARGIN, height + _MARGIN + index * row_height), row, fill=ink, font=font)
     return np.array(canvas)
 
 

@@ -41,9 +41,10 @@ from gnfactor.envs.tabletop.scene import base_scene
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.envs.tabletop.world import WORLD_VERSION, TabletopEnv
 from gnfactor.errors import ConfigError, DataError, ObservationError, SceneError
-from gnfactor.evaluation.evaluate import EvaluateConfig, Eyes, evaluate, evaluation_scenes
+from gnfactor.evaluation.evaluate import evaluate, evaluation_scenes
 from gnfactor.evaluation.publish import markdown, print_report
 from gnfactor.evaluation.report import NamedScenes
+from gnfactor.evaluation.settings import EvaluateConfig, Eyes
 from tests.fake_env import TASKS as DISC_TASKS
 from tests.fake_env import FakeEnv, PointPolicy
 from tests.synthetic import make_demonstration

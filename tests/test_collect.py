@@ -25,7 +25,7 @@ from data.store import Store
 from gnfactor.demonstration import Demonstration, ExpertFailure
 from gnfactor.envs.base import TRAINING_SEEDS, SeededScene
 from gnfactor.envs.benchmark import read_manifest
-from gnfactor.envs.tabletop.rig import parse_rig
+from gnfactor.envs.tabletop.rig import RigConfig, parse_rig
 from gnfactor.envs.tabletop.tasks import TASKS
 from gnfactor.errors import DataError, SceneError
 from tests.synthetic import make_demonstration
@@ -385,3 +385,11 @@ def group_runs(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize(("world", "rig"), [("tabletop", None), ("rlbench", RigConfig())])
+def test_each_world_has_the_rig_that_is_usual_there(world: str, rig: RigConfig | None, tmp_path: Path) -> None:
+    words = [str(tmp_path), "--env", world, "--tasks", "open_drawer", "--episodes", "1"]
+    config, _ = collect_module._parse(words)
+    assert config.filming.rig == rig
+    assert collect_module._parse([*words, "--rig", "none"])[0].filming.rig is None

@@ -325,6 +325,9 @@ def test_ros_is_found_in_each_of_its_places(tmp_path: Path) -> None:
     assert robots.ros({}, tmp_path, {}).found.startswith("not found")
     (tmp_path / robots.DEBIAN).mkdir(parents=True)
     assert "Debian's rospy" in robots.ros({}, tmp_path, {}).found
+    assert robots.ros({}, tmp_path, {}).remedy.startswith(
+        "in a checkout with CPython 3.11: python tools/ros.py install"
+    )
     (tmp_path / "opt" / "ros" / "noetic").mkdir(parents=True)
     (tmp_path / "opt" / "ros" / "noetic" / "setup.bash").touch()
     assert robots.ros({}, tmp_path, {}).remedy == "source /opt/ros/noetic/setup.bash"

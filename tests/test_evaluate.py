@@ -21,8 +21,9 @@ from gnfactor.build import Environment, environment
 from gnfactor.checkpoint import CheckpointInfo, TrainedOn, checkpoint_path, write_checkpoint
 from gnfactor.envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Env, SeededScene
 from gnfactor.errors import ConfigError, MissingExtraError, ObservationError
-from gnfactor.evaluation.evaluate import EvaluateConfig, Eyes, evaluate, evaluation_scenes
+from gnfactor.evaluation.evaluate import evaluate, evaluation_scenes
 from gnfactor.evaluation.report import Report
+from gnfactor.evaluation.settings import EvaluateConfig, Eyes
 from gnfactor.model import Policy
 from gnfactor.scene import Observation
 from tests.fake_env import TASKS, FakeEnv, PointPolicy, go_to

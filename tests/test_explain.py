@@ -25,7 +25,7 @@ from gnfactor.checkpoint import CheckpointInfo, TrainedOn, checkpoint_path, writ
 from gnfactor.config import from_yaml
 from gnfactor.envs.base import Env, Scene, SeededScene, Start
 from gnfactor.errors import ConfigError, DataError, MissingExtraError, ObservationError
-from gnfactor.evaluation.evaluate import EvaluateConfig, Eyes, evaluate
+from gnfactor.evaluation.evaluate import evaluate
 from gnfactor.evaluation.explain import (
     blend,
     by_logarithm,
@@ -39,6 +39,7 @@ from gnfactor.evaluation.explain import (
 )
 from gnfactor.evaluation.heat import Decision, decide, grad_cam, hires_cam, value_heat
 from gnfactor.evaluation.report import Report
+from gnfactor.evaluation.settings import EvaluateConfig, Eyes
 from gnfactor.geometry import project
 from gnfactor.model import Policy
 from gnfactor.scene import Camera, Observation, View

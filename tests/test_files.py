@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gnfactor.errors import DataError
-from gnfactor.evaluation.view_drawing import write_png
 from gnfactor.files import write_file
+from gnfactor.video import write_png
 
 
 def no_room(descriptor: int) -> None:

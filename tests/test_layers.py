@@ -28,8 +28,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
             "gnfactor.config_tree",
             "gnfactor.kinematics",
             "gnfactor.trajectory",
+            "gnfactor.command",
             "gnfactor.files",
             "gnfactor.video",
+            "gnfactor.resizing",
         ),
     ),
     ("gnfactor.model",),
@@ -43,7 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """From the lowest up; `.*` takes a package with all in it."""
 UP = {
     ("gnfactor.config", "gnfactor.training.optim"): "the whole configuration holds that of the optimiser",
-    ("gnfactor.config", "gnfactor.evaluation.evaluate"): "the whole configuration holds that of evaluations",
+    ("gnfactor.config", "gnfactor.evaluation.settings"): "the whole configuration holds that of evaluations",
     ("gnfactor.checkpoint", "gnfactor.training.metrics"): "a checkpoint keeps the errors that it was validated with",
 }
 """The imports that go up all the same, and why."""

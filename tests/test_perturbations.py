@@ -42,9 +42,10 @@ from gnfactor.envs.tabletop.tasks.base import Goal, Momentary, Task, Waypoint
 from gnfactor.envs.tabletop.world import TabletopEnv
 from gnfactor.errors import ConfigError, SceneError
 from gnfactor.evaluation.controls import CONTROLS
-from gnfactor.evaluation.evaluate import EvaluateConfig, Eyes, evaluate
+from gnfactor.evaluation.evaluate import evaluate
 from gnfactor.evaluation.publish import markdown, print_report, write_report
 from gnfactor.evaluation.report import Report, Subject
+from gnfactor.evaluation.settings import EvaluateConfig, Eyes
 from gnfactor.scene import ARM, TABLE_HEIGHT_M, Observation, View
 from tests.fake_env import TASKS as DISC_TASKS
 from tests.fake_env import FakeEnv, PointPolicy, with_views, world_points

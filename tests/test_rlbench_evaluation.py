@@ -19,9 +19,10 @@ from gnfactor.checkpoint import CheckpointInfo, TrainedOn, checkpoint_path, writ
 from gnfactor.config import load
 from gnfactor.errors import ConfigError, DataError
 from gnfactor.evaluation.comparison import read_outcomes
-from gnfactor.evaluation.evaluate import EvaluateConfig, Eyes, evaluate
+from gnfactor.evaluation.evaluate import evaluate
 from gnfactor.evaluation.publish import write_report
 from gnfactor.evaluation.report import Report
+from gnfactor.evaluation.settings import EvaluateConfig, Eyes
 from gnfactor.model import Policy
 from tests.replay_rlbench.dialects import DIALECTS
 from tests.replay_rlbench.expert import Expert

@@ -132,13 +132,47 @@ def test_a_reflex_brakes_and_hears_nothing_until_recovery(panda: Panda) -> None:
     assert speed_m_s(panda) < 0.001
     start = panda.world_from_gripper
     panda.track(moved(panda, (0.0, 0.0, 0.05)))
-    assert panda.follow(np.array([1.0]), panda.joints[None]) == "the arm is in a reflex: of a test"
+    assert panda.follow(np.array([1.0]), panda.joints[None]) == "the arm is in mode reflex: of a test"
     run(panda, 0.3)
     assert np.abs(panda.world_from_gripper - start).max() < 1e-3
     panda.recover()
     panda.track(moved(panda, (0.0, 0.0, 0.05)))
     run(panda, 2.0)
     assert panda.world_from_gripper[2, 3] - start[2, 3] > 0.045
+
+
+def test_a_stop_brakes_until_it_is_released_and_recovered_from(panda: Panda) -> None:
+    panda.track(moved(panda, (0.0, 0.0, -0.1)))
+    run(panda, 0.2)
+    panda.press_stop()
+    run(panda, 0.5)
+    assert speed_m_s(panda) < 0.001
+    start = panda.world_from_gripper
+    for attempt, mode in ((panda.recover, "user stop"), (panda.release_stop, "idle")):
+        attempt()
+        assert panda.mode == mode
+        panda.track(moved(panda, (0.0, 0.0, 0.05)))
+        run(panda, 0.3)
+        assert np.abs(panda.world_from_gripper - start).max() < 1e-3
+    panda.recover()
+    assert panda.mode == "move"
+
+
+def test_a_hand_leads_the_arm_while_no_controller_does(panda: Panda) -> None:
+    goal = moved(panda, (0.0, 0.05, -0.08))
+    panda.lead(goal)
+    panda.give_to_hand()
+    panda.track(goal)
+    run(panda, 0.3)
+    assert np.linalg.norm(panda.world_from_gripper[:3, 3] - goal[:3, 3]) > 0.09
+    panda.lead(goal)
+    run(panda, 2.0)
+    assert panda.mode == "guiding"
+    assert np.linalg.norm(panda.world_from_gripper[:3, 3] - goal[:3, 3]) < 0.002
+    panda.take_from_hand()
+    run(panda, 0.5)
+    assert panda.mode == "move"
+    assert np.linalg.norm(panda.world_from_gripper[:3, 3] - goal[:3, 3]) < 0.005
 
 
 def test_a_trajectory_ends_where_it_says(panda: Panda) -> None:

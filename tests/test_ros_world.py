@@ -39,7 +39,7 @@ COLOR, DEPTH = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_
 INFO = "/camera/color/camera_info"
 VELOCITY, SUCCESS = "/simulation/gripper_velocity", "/simulation/success"
 TRAJECTORY = "/position_joint_trajectory_controller/follow_joint_trajectory"
-MOVE, REFLEX = 2, 4
+MOVE, GUIDING, REFLEX, USER_STOPPED = 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,27 @@ def test_a_reflex_can_be_forced_in_the_middle_of_a_motion(drawer: Client) -> Non
     drawer.recover()
 
 
+def test_a_stop_in_the_middle_of_a_motion_brakes_until_recovery(drawer: Client) -> None:
+    drawer.send(lowered(drawer, 0.1))
+    assert drawer.wait(lambda: speed_m_s(drawer) > 0.02)
+    drawer.switch("user_stop", True)
+    assert drawer.wait(lambda: drawer.state().robot_mode == USER_STOPPED)
+    assert drawer.wait(lambda: is_still(drawer), 10.0)
+    drawer.recover()
+    assert drawer.state().robot_mode == USER_STOPPED
+    drawer.switch("user_stop", False)
+    drawer.recover()
+    assert drawer.wait(lambda: drawer.state().robot_mode == MOVE)
+
+
+def test_a_hand_guides_the_arm_to_a_pose(drawer: Client) -> None:
+    drawer.switch("guide", True)
+    assert drawer.wait(lambda: drawer.state().robot_mode == GUIDING)
+    assert drawer.lead(lowered(drawer, 0.1), 10.0) < 0.003
+    drawer.switch("guide", False)
+    assert drawer.wait(lambda: drawer.state().robot_mode == MOVE)
+
+
 def test_a_killed_camera_is_silent_until_it_is_back(drawer: Client) -> None:
     drawer.switch("camera", False)
     time.sleep(0.5)
@@ -228,15 +249,6 @@ def test_fingers_go_to_a_width_and_say_how_it_ended(drawer: Client) -> None:
     assert "wanted were 30.0" in result.error
     homing = message_class("franka_gripper/HomingGoal")()
     assert drawer.act("/franka_gripper/homing", "franka_gripper/Homing", homing).success
-
-
-def test_the_expert_opens_the_drawer_through_ros(drawer: Client) -> None:
-    assert not drawer.latest[SUCCESS].data
-    steps = []
-    while not drawer.latest[SUCCESS].data and (step := drawer.expert_step()) is not None:
-        steps.append((step["name"], step["off_m"]))
-        drawer.wait(lambda: drawer.latest[SUCCESS].data, 0.3)
-    assert drawer.latest[SUCCESS].data, steps
 
 
 def test_the_gripper_holds_and_lifts_a_block(client: Client) -> None:

@@ -32,7 +32,7 @@ PACKAGES = (
         "python3-std-msgs",
     ),
     *("python3-std-srvs", "python3-rosgraph-msgs", "python3-genpy", "python3-genmsg", "python3-message-filters"),
-    "python3-netifaces",
+    *("python3-netifaces", "iproute2"),
 )
 """What is asked for; apt adds some eighty others."""
 MODULES = (
@@ -100,7 +100,9 @@ def run(folder: Path, command: Sequence[str]) -> int:
         return _refused(f"ROS 1 is not complete in {folder}; first: python tools/ros.py install {folder}")
     python_path = [str(folder.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ.update(PYTHONPATH=os.pathsep.join(python_path), ROS_IP="127.0.0.1", ROS_PYTHON_VERSION="3")
-    if not leave_network():
+    if leave_network():
+        os.environ["GNFACTOR_ROS_NETWORK"] = "own"
+    else:
         print("ROS shares this machine's network, on its loopback interface: a network of its own takes root on Linux")
     sys.stdout.flush()
     return subprocess.run(command, check=False).returncode

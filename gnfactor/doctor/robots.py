@@ -12,6 +12,10 @@ INSTALLED, DEBIAN = Path("opt/ros"), Path("usr/lib/python3/dist-packages/rospy")
 """Where ROS's own packages and Debian's lie."""
 PACKAGES = ("rospy", "rclpy")
 """Python's door to ROS 1 and to ROS 2."""
+WITHOUT = "or do without ROS here: the extra robot has the link through rosbridge, and the log of a run and its replay"
+OVERLAY = "in a checkout with CPython 3.11: python tools/ros.py install .ros, then PYTHONPATH=$PWD/.ros"
+"""Links to ROS's modules alone. A virtual environment with all of the system's packages would see Debian's others, too,
+and pip would count them as installed."""
 
 
 def ros(environ: Mapping[str, str], root: Path, attempts: Mapping[str, Attempt]) -> Finding:
@@ -31,12 +35,13 @@ def ros(environ: Mapping[str, str], root: Path, attempts: Mapping[str, Attempt])
             return Finding("ROS", "note", f"{where} cannot be imported: {complaint}", "source ROS's setup.bash")
         return Finding("ROS", "ok", where)
     if sourced:
-        remedy = f"use a Python for which {sourced} has its packages (python3 -m venv --system-site-packages)"
+        remedy = f"install {sourced}'s rospy or rclpy, and use the version of Python that it is made for; {WITHOUT}"
         return Finding("ROS", "note", f"{sourced}, but this Python finds neither rospy nor rclpy", remedy)
     if distributions:
         here = distributions[-1]
         return Finding("ROS", "note", f"{here} is installed, but not sourced", f"source /opt/ros/{here}/setup.bash")
     if (root / DEBIAN).is_dir():
-        remedy = "make the environment with python3 -m venv --system-site-packages"
-        return Finding("ROS", "note", "Debian's rospy is there, but this Python does not look there", remedy)
-    return Finding("ROS", "note", "not found; only a real robot needs it", "install ROS on the computer of the robot")
+        found = "Debian's rospy is there, but this Python does not look there"
+        return Finding("ROS", "note", found, f"{OVERLAY}; {WITHOUT}")
+    remedy = f"install ROS on the computer of the robot, {WITHOUT}"
+    return Finding("ROS", "note", "not found; only a real robot needs it", remedy)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from gnfactor.actions import Action
 from gnfactor.scene import Observation
@@ -123,6 +123,8 @@ class Step:
     """Why the action was not carried out (unreachable, in collision, outside the workspace), or None."""
     blocked: str | None = None
     """Where the arm was stopped on its way although the action was carried out, or None; contact may be meant."""
+    ended: Literal["done", "stopped"] | None = None
+    """Somebody who is asked has ended the episode: the task is done, or it is to go no further."""
 
 
 @runtime_checkable

@@ -8,20 +8,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from gnfactor.agent import Agent
+from gnfactor.agent import Agent, device_named
 from gnfactor.checkpoint import FOLDER, TrainedOn, load_policy, select_checkpoint
 from gnfactor.config import Config, config_hash
 from gnfactor.envs.base import StoredScene
 from gnfactor.envs.benchmark import Manifest, read_manifest
-from gnfactor.errors import ConfigError, DataError, MissingExtraError
+from gnfactor.errors import DataError, MissingExtraError
 from gnfactor.evaluation.curves import plot_training
-from gnfactor.evaluation.evaluate import SELECTIONS, EvaluateConfig, Eyes, evaluate
+from gnfactor.evaluation.evaluate import evaluate
 from gnfactor.evaluation.explain import explain
 from gnfactor.evaluation.publish import CURVES_NAME, JSON_NAME, TEXT_NAME, VIEWS_NAME, print_report, write_report
 from gnfactor.evaluation.report import Report, Subject
+from gnfactor.evaluation.settings import SELECTIONS, EvaluateConfig, Eyes
 
 
 def examine(
@@ -48,7 +48,7 @@ def examine(
     chosen = select_checkpoint(path, config.select)
     loaded = load_policy(chosen)
     folder = folder or default_folder(chosen, config)
-    agent = Agent(loaded.policy, _device(config.device))
+    agent = Agent(loaded.policy, device_named(config.device))
     manifest = None if config.benchmark is None else read_manifest(config.benchmark)
     subject = Subject(
         checkpoint=str(chosen),
@@ -107,12 +107,6 @@ def _demonstrations(trained_on: TrainedOn | None, manifest: Manifest | None) -> 
         f"{len(learned)} demonstrations, {len(learned & listed)} of them among the {len(listed)} training "
         f"demonstrations of {manifest.name}"
     )
-
-
-def _device(name: str) -> str:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("evaluate.device is 'cuda', but torch finds no CUDA here; take device=cpu")
-    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _curves(checkpoint: Path, folder: Path, console: Console) -> str | None:

@@ -76,6 +76,8 @@ def outcome(episode: Episode) -> str:
         "max_steps": f"no success in {actions}",
         "refused": f"failed: action {episode.steps} was refused: {episode.reason}",
         "crashed": f"failed: {episode.reason}",
+        "done": f"said to be done after {actions}",
+        "stopped": f"stopped by the operator after {actions}",
     }
     return words[episode.ending]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,12 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from gnfactor.actions import Box
-from gnfactor.errors import DataError, MissingExtraError
+from gnfactor.errors import MissingExtraError
 from gnfactor.evaluation.novel_views import KnownFeatures, render_camera, workspace_pixels
 from gnfactor.field.neural_field import NeuralField, Picture
-from gnfactor.files import write_file
 from gnfactor.scene import View
 from gnfactor.video import Picture as Pixels
-from gnfactor.video import side_by_side
+from gnfactor.video import side_by_side, write_png
 from perceiver.volume import Volume
 
 _PERCENTILES = (2.0, 98.0)
@@ -197,18 +195,3 @@ def draw_strip(field: NeuralField, volume: Volume, views: Mapping[str, View], pa
 def colour_bytes(picture: Picture) -> Pixels:
     """Rendered colours in 8 bits."""
     return np.round(255 * picture.colour.numpy().clip(0, 1)).astype(np.uint8)
-
-
-def write_png(path: Path, picture: Pixels) -> None:
-    """Write a picture; folders on the way are made.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        encoded = BytesIO()
-        Image.fromarray(picture).save(encoded, "PNG")
-        write_file(path, encoded.getvalue())
-    except OSError as error:
-        raise DataError(f"cannot write the picture {path}: {error}; choose a folder that can be written to") from error

@@ -140,6 +140,9 @@ class CameraConfig:
     """Metres per unit of a depth picture of whole numbers; pictures of floats are metres."""
     sees_table: bool = True
     """Whether the table's plane must be found in its depth."""
+    sees_gripper: bool = True
+    """Whether the hand must be found in its depth when the calibration is checked; a camera on the wrist is too near to
+    it for most sensors."""
     max_gap_s: float = 0.02
     """How far apart in time a picture of colour and one of depth may be, to be one view."""
     max_tf_gap_s: float = 0.1
@@ -320,6 +323,58 @@ class WatchdogConfig:
 
 
 @dataclass(frozen=True)
+class MarkerConfig:
+    """A printed ArUco marker that the gripper carries."""
+
+    dictionary: str
+    """OpenCV's name of its family, such as DICT_4X4_50."""
+    id: int
+    size_m: float
+    """Of the black square's side."""
+    ee_from_marker: PoseConfig
+    """Origin in the middle of the square; x to the right and y up as one reads it, z out of the paper."""
+
+    def __post_init__(self) -> None:
+        _all_positive("calibration.marker", self, ("size_m",))
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """When a calibration passes, and for how long it holds."""
+
+    poses: int = 5
+    """In which the gripper is looked at."""
+    min_sightings: int = 3
+    """Of these, those in which each camera must find it."""
+    max_gripper_m: float = 0.008
+    """Between the gripper as seen and as predicted, in the middle of all poses; a policy's voxel is 0.01."""
+    max_worst_gripper_m: float = 0.016
+    """The same in the worst pose."""
+    max_marker_px: float = 3.0
+    max_table_m: float = 0.008
+    """Between the table's plane and guard.table_height_m."""
+    max_tilt_deg: float = 0.8
+    max_scale_error: float = 0.02
+    """Of the depth: 0.02 lets pass what is 2 % too long or too short."""
+    max_moved_m: float = 0.005
+    """How far a camera may have moved since it was checked."""
+    max_turned_deg: float = 0.5
+    folder: str | None = None
+    """Where the records of passed checks are; null: gnfactor/calibrations in the user's folder for data."""
+    marker: MarkerConfig | None = None
+
+    def __post_init__(self) -> None:
+        _all_positive(
+            "calibration", self, [item.name for item in fields(self) if item.name not in ("folder", "marker")]
+        )
+        if self.min_sightings > self.poses:
+            raise ConfigError(
+                f"calibration.min_sightings is {self.min_sightings}, more than the {self.poses} of calibration.poses; "
+                "lower it"
+            )
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """What a run leaves."""
 
@@ -343,6 +398,7 @@ class RobotConfig:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     link: LinkConfig = field(default_factory=LinkConfig)
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:

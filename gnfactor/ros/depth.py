@@ -34,7 +34,7 @@ def clear_depth_complaint(name: str, view: RobotView, limits: GuardConfig) -> st
 
 def workspace_points(view: RobotView, limits: GuardConfig) -> int:
     """How many points lie in the box, the table's surface included."""
-    points = _points(view, limits)
+    points = known_points(view, limits)
     lower, upper = np.array(limits.box_lower), np.array(limits.box_upper)
     lower[2] = min(lower[2], limits.table_height_m - limits.table_tolerance_m)
     return int(((points >= lower) & (points <= upper)).all(-1).sum())
@@ -45,7 +45,7 @@ def table_complaint(name: str, view: RobotView, limits: GuardConfig) -> str | No
 
     A wrong scale of depth moves the table's plane up or down as a whole, by its share of the camera's height above it.
     """
-    points = _points(view, limits)
+    points = known_points(view, limits)
     lower, upper = np.array(limits.box_lower[:2]), np.array(limits.box_upper[:2])
     heights = points[((points[:, :2] >= lower) & (points[:, :2] <= upper)).all(-1), 2]
     if not len(heights):
@@ -77,7 +77,7 @@ def _readings(view: RobotView, limits: GuardConfig) -> Bool[np.ndarray, "height 
     return np.isfinite(view.depth_m) & (view.depth_m > 0) & (view.depth_m < limits.max_depth_m)
 
 
-def _points(view: RobotView, limits: GuardConfig) -> Float[np.ndarray, "points 3"]:
+def known_points(view: RobotView, limits: GuardConfig) -> Float[np.ndarray, "points 3"]:
     """World points (m) of the pixels that have a reading."""
     known = _readings(view, limits)
     depth_m = torch.from_numpy(np.where(known, view.depth_m, 0.0).astype(np.float64))

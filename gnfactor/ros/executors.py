@@ -9,21 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from math import ceil, cos, pi
+from math import ceil
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.kinematics import along, between, gripper_pose, jacobian
+from gnfactor.errors import RobotError
+from gnfactor.kinematics import between, gripper_pose
+from gnfactor.ros.commands import (
+    base_from_world,
+    duration_complaint,
+    fingers_move,
+    grip_command,
+    joint_trajectory,
+    plan_request,
+    stream_poses,
+)
 from gnfactor.ros.config import ExecutorConfig, ExecutorName, RobotConfig
-from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotLink, RobotState
+from gnfactor.ros.journal import Decided, Ended, Forgetful, Journal, Judged
+from gnfactor.ros.link import PoseTarget, RobotLink, RobotState
+from gnfactor.ros.plan import Answer, Approve, Plan, change_complaint
 from gnfactor.ros.safety import SafetyGuard, Verdict
 from gnfactor.scene import ARM
-from gnfactor.trajectory import time_path
 
-OPEN_SHARE = 0.9
-"""A gripper is open when both fingers have more than this share of their travel, as in the simulated worlds."""
+_REASONS: dict[Answer, str] = {"refuse": "the operator refused it", "pass": "a dry run sends nothing"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +45,12 @@ class Outcome:
     """Why nothing was moved."""
     blocked: str | None = None
     """Why the arm stopped on its way, or what the fingers did not do."""
+    ended: Literal["done", "stopped"] | None = None
+    """The operator's word that ends the episode; nothing was moved."""
 
     @property
     def done(self) -> bool:
-        return self.refused is None and self.blocked is None
+        return self == Outcome()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +66,6 @@ class Drive:
     def pace(self) -> ExecutorConfig:
         return self.config.executor
 
-    @property
-    def base_from_world(self) -> Float[np.ndarray, "4 4"]:
-        return np.linalg.inv(self.config.arm.world_from_base.matrix)
-
     def measured(self) -> tuple[RobotState, str | None]:
         """The newest state, and why an arm in it must not go on, if so."""
         state = self.link.state()
@@ -64,55 +73,102 @@ class Drive:
 
 
 class Executor:
-    """Carries out one action at a time, if the guard allows it."""
+    """Carries out one action at a time, if the guard allows it and whoever is to be asked agrees."""
 
-    def __init__(self, link: RobotLink, guard: SafetyGuard, config: RobotConfig) -> None:
+    def __init__(
+        self,
+        link: RobotLink,
+        guard: SafetyGuard,
+        config: RobotConfig,
+        approve: Approve | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        """Args:
+        link: the way to the robot.
+        guard: asked before anything moves, and while it does.
+        config: of the same robot.
+        approve: asked between the guard's judgement and the motion; None: nobody is.
+        journal: told of every action, judgement and outcome.
+        """
         self._drive = Drive(link, guard, config)
         self._move = EXECUTORS[config.executor.name]
+        self._approve = approve
+        self._journal = journal or Forgetful()
 
     def execute(self, action: Action) -> Outcome:
-        """Look, ask the guard, move, grip; hold at the end, whatever the end is.
+        """Look, ask the guard, ask for approval, move, grip; hold at the end, whatever the end is.
 
         Raises:
             RobotError: the robot cannot be reached any more; also where it could not even be told to hold.
         """
         try:
-            return self._execute(action)
+            self._journal.note(Decided(action))
+            outcome = self._execute(action)
         finally:
             self._drive.link.hold()
+        self._journal.note(Ended(outcome.refused, outcome.blocked, outcome.ended))
+        return outcome
 
     def _execute(self, action: Action) -> Outcome:
-        drive = self._drive
-        observation = drive.link.observe(drive.config.guard.max_image_age_s)
-        state = drive.link.state()
-        verdict = drive.guard.check(action, observation, state, drive.link.now_s())
-        if not verdict.ok:
-            return Outcome(refused=verdict.reason)
+        plan = self._look(action)
+        if self._approve is not None:
+            before, answer = plan, self._approve(plan)
+            if answer == "recover":
+                return self._recover()
+            if answer in ("done", "stop"):
+                return Outcome(ended="done" if answer == "done" else "stopped")
+            if plan.verdict.ok and answer in _REASONS:
+                return Outcome(refused=_REASONS[answer])
+            if plan.verdict.ok:  # time has passed since
+                plan = self._look(action)
+                complaint = change_complaint(before, plan, self._drive.config)
+                if complaint is not None:
+                    return Outcome(refused=complaint)
+        if not plan.verdict.ok:
+            return Outcome(refused=plan.verdict.reason)
         target = action.arms[ARM]
-        moved = self._move(drive, target, verdict)
-        return grip(drive, target.gripper_open) if moved.done else moved
+        moved = self._move(self._drive, target, plan.verdict)
+        return grip(self._drive, target.gripper_open) if moved.done else moved
+
+    def _look(self, action: Action) -> Plan:
+        drive = self._drive
+        views = drive.link.observe(drive.config.guard.max_image_age_s)
+        state = drive.link.state()
+        verdict = drive.guard.check(action, views, state, drive.link.now_s())
+        self._journal.note(Judged(verdict.reason))
+        return Plan(action, verdict, views, state, drive.guard.measured_pose(state))
+
+    def _recover(self) -> Outcome:
+        try:
+            self._drive.link.recover()
+        except RobotError as error:
+            return Outcome(refused=f"the robot did not recover: {error}")
+        return Outcome(refused="instead of moving, the robot was recovered on the operator's word")
 
 
 def stream_straight(drive: Drive, target: ArmTarget, verdict: Verdict) -> Outcome:  # noqa: ARG001 (one signature for all)
     """Targets on a straight line at an even rate, slow at both ends, for an impedance controller to follow."""
     pace, start = drive.pace, drive.guard.measured_pose(drive.link.state())
     goal = np.asarray(target.world_from_gripper, dtype=np.float64)
-    steps = _stream_steps(pace, start, goal)
+    poses = stream_poses(pace, start, goal)
+    complaint = duration_complaint(pace, len(poses) / pace.rate_hz)
+    if complaint is not None:
+        return Outcome(refused=complaint)
     began_s, commanded = drive.link.now_s(), start
-    for i in range(1, steps + ceil(pace.settle_s * pace.rate_hz) + 1):
+    for i in range(len(poses) + ceil(pace.settle_s * pace.rate_hz)):
         state, complaint = drive.measured()
         measured = drive.guard.measured_pose(state)
-        if i > steps and complaint is None and _arrived(pace, measured, goal):
+        if i >= len(poses) and complaint is None and _arrived(pace, measured, goal):
             return Outcome()
         complaint = complaint or _lag_complaint(pace, measured, commanded) or _late(drive, began_s)
         if complaint is not None:
             return Outcome(blocked=f"stopped {_short_of(measured, goal)}: {complaint}")
-        pose = along(start, goal, (1 - cos(pi * min(i / steps, 1))) / 2)
+        pose = poses[min(i, len(poses) - 1)]
         verdict_on_way = drive.guard.check_command(pose, state)
         if not verdict_on_way.ok:
             return Outcome(blocked=f"stopped {_short_of(measured, goal)}: {verdict_on_way.reason}")
         expires_s = drive.link.now_s() + pace.command_life_s
-        drive.link.stream(PoseTarget(next(drive.sequence), expires_s, drive.base_from_world @ pose))
+        drive.link.stream(PoseTarget(next(drive.sequence), expires_s, base_from_world(drive.config) @ pose))
         commanded = pose
         drive.link.wait(1 / pace.rate_hz)
     return _arrival(drive, goal)
@@ -121,34 +177,24 @@ def stream_straight(drive: Drive, target: ArmTarget, verdict: Verdict) -> Outcom
 def follow_joints(drive: Drive, target: ArmTarget, verdict: Verdict) -> Outcome:
     """The straight way that the guard found, as one joint trajectory within the limits of speed."""
     assert verdict.joint_path is not None, "the guard finds a joint path wherever the executor moves straight"
-    times_s, positions, velocities = _timed(drive, verdict.joint_path)
-    sequence, now_s = next(drive.sequence), drive.link.now_s()
-    limit_s = float(times_s[-1]) + drive.pace.settle_s
-    if limit_s > drive.pace.timeout_s:
-        return Outcome(
-            refused=f"the motion takes {times_s[-1]:.1f} s at the configured speeds; executor.timeout_s allows "
-            f"{drive.pace.timeout_s} s, {drive.pace.settle_s} s of it to settle"
-        )
-    drive.link.start_trajectory(JointTrajectory(sequence, now_s + limit_s, times_s, positions, velocities))
+    now_s = drive.link.now_s()
+    trajectory = joint_trajectory(drive.config, verdict.joint_path, next(drive.sequence), now_s)
+    complaint = duration_complaint(drive.pace, float(trajectory.times_s[-1]))
+    if complaint is not None:
+        return Outcome(refused=complaint)
+    drive.link.start_trajectory(trajectory)
     arm = drive.config.arm.model()
     way = np.stack([gripper_pose(arm, joints)[:3, 3] for joints in verdict.joint_path])
-    return _until_done(drive, sequence, now_s + limit_s, way) or _arrival(drive, target.world_from_gripper)
+    stopped = _until_done(drive, trajectory.sequence, trajectory.expires_s, way)
+    return stopped or _arrival(drive, target.world_from_gripper)
 
 
 def plan_motion(drive: Drive, target: ArmTarget, verdict: Verdict) -> Outcome:  # noqa: ARG001 (one signature for all)
     """Somebody else's plan, around obstacles unless the policy accepts contact."""
-    goal = np.asarray(target.world_from_gripper, dtype=np.float64)
-    sequence, expires_s = next(drive.sequence), drive.link.now_s() + drive.pace.timeout_s
-    drive.link.start_plan(
-        PlanRequest(
-            sequence,
-            expires_s,
-            drive.base_from_world @ goal,
-            avoid_collisions=not target.ignore_collisions,
-            speed_share=drive.pace.planner_speed_share,
-        )
-    )
-    return _until_done(drive, sequence, expires_s) or _arrival(drive, goal)
+    request = plan_request(drive.config, target, next(drive.sequence), drive.link.now_s())
+    drive.link.start_plan(request)
+    stopped = _until_done(drive, request.sequence, request.expires_s)
+    return stopped or _arrival(drive, np.asarray(target.world_from_gripper, dtype=np.float64))
 
 
 EXECUTORS: dict[ExecutorName, Callable[[Drive, ArmTarget, Verdict], Outcome]] = {
@@ -160,35 +206,18 @@ EXECUTORS: dict[ExecutorName, Callable[[Drive, ArmTarget, Verdict], Outcome]] = 
 
 def grip(drive: Drive, gripper_open: bool) -> Outcome:
     """Open the fingers, or close them on whatever is there; that they hold nothing is said."""
-    config = drive.pace.gripper
-    if gripper_open and is_open(drive.link.state(), drive.config):
+    if not fingers_move(drive.link.state(), gripper_open, drive.config):
         return Outcome()
-    sequence, expires_s = next(drive.sequence), drive.link.now_s() + config.timeout_s
-    drive.link.start_grip(
-        GripCommand(
-            sequence,
-            expires_s,
-            width_m=config.open_width_m if gripper_open else 0.0,
-            speed_m_s=config.speed_m_s,
-            force_n=config.force_n,
-            grasp=not gripper_open,
-            tolerance_m=config.tolerance_m,
-        )
-    )
+    command = grip_command(drive.config, gripper_open, next(drive.sequence), drive.link.now_s())
+    drive.link.start_grip(command)
     verb = "open" if gripper_open else "grasp"
-    stopped = _until_done(drive, sequence, expires_s)
+    stopped = _until_done(drive, command.sequence, command.expires_s)
     if stopped is not None:
         return Outcome(blocked=f"the fingers did not {verb}: {stopped.blocked}")
     width_m = drive.link.state().width_m
-    if not gripper_open and width_m < config.empty_width_m:
+    if not gripper_open and width_m < drive.pace.gripper.empty_width_m:
         return Outcome(blocked=f"the fingers closed to {width_m * 1000:.1f} mm: they hold nothing")
     return Outcome()
-
-
-def is_open(state: RobotState, config: RobotConfig) -> bool:
-    """Whether both fingers are nearly as far out as the gripper opens."""
-    travel_m = config.executor.gripper.open_width_m / 2
-    return bool((state.finger_positions_m > OPEN_SHARE * travel_m).all())
 
 
 def _until_done(
@@ -224,31 +253,6 @@ def _arrival(drive: Drive, goal: Float[np.ndarray, "4 4"]) -> Outcome:
         if complaint is not None or drive.link.now_s() >= deadline_s:
             return Outcome(blocked=f"stopped {_short_of(measured, goal)}" + (f": {complaint}" if complaint else ""))
         drive.link.wait(1 / drive.pace.rate_hz)
-
-
-def _timed(
-    drive: Drive, path: Float[np.ndarray, "steps 7"]
-) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points 7"], Float[np.ndarray, "points 7"]]:
-    """Times (s), positions and velocities along a joint path within the configured speeds."""
-    pace, arm = drive.pace, drive.config.arm.model()
-    tips = np.stack([gripper_pose(arm, joints)[:3, 3] for joints in path])
-    timed = time_path(
-        path, 1 / pace.rate_hz, tips, pace.speed_m_s, pace.joint_speed_rad_s, pace.joint_acceleration_rad_s2
-    )
-    motions = np.stack([jacobian(arm, q) @ v for q, v in zip(timed.positions, timed.velocities, strict=True)])
-    fastest_m_s, fastest_rad_s = (
-        float(np.linalg.norm(part, axis=1).max()) for part in (motions[:, :3], motions[:, 3:])
-    )
-    stretch = max(1.0, fastest_m_s / pace.speed_m_s, fastest_rad_s / pace.turn_speed_rad_s)
-    times_s = np.arange(1, len(timed.positions) + 1) * (stretch / pace.rate_hz)
-    return times_s, timed.positions, timed.velocities / stretch
-
-
-def _stream_steps(pace: ExecutorConfig, start: Float[np.ndarray, "4 4"], goal: Float[np.ndarray, "4 4"]) -> int:
-    """Targets of a stream whose speed rises and falls like half a sine and is never above the configured ones."""
-    distance_m, turn_rad = between(start, goal)
-    duration_s = pi / 2 * max(distance_m / pace.speed_m_s, turn_rad / pace.turn_speed_rad_s)
-    return max(ceil(duration_s * pace.rate_hz), 1)
 
 
 def _arrived(pace: ExecutorConfig, measured: Float[np.ndarray, "4 4"], goal: Float[np.ndarray, "4 4"]) -> bool:

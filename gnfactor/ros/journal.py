@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gnfactor.actions import Action
-from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotState
+from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, Progress, RobotState
 from gnfactor.scene import Observation
 
 
@@ -52,6 +53,15 @@ class Ended:
 
     refused: str | None
     blocked: str | None
+    ended: str | None = None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Pictures were asked for, and came."""
+
+    stamps_s: Mapping[str, float]
+    """When each camera took its own, on the robot's clock."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +82,32 @@ class Commanded:
 
 
 @dataclass(frozen=True)
+class Progressed:
+    """How far the robot says it has come with a command, where that is another answer than the last."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
 class Failed:
     """The robot could not be reached, or something else went wrong."""
 
     complaint: str
 
 
-Event = Began | Seen | Decided | Judged | Asked | Ended | Stated | Commanded | Failed
+Event = Began | Seen | Decided | Judged | Asked | Ended | Looked | Stated | Commanded | Progressed | Failed
 
 
+@runtime_checkable
 class Journal(Protocol):
     """Keeps events in the order in which they come."""
 
     def note(self, event: Event) -> None:
-        """Keep one event, stamped with the time at which it is noted. Safe from any thread."""
+        """Keep one event, stamped with the time at which it is noted. Safe from any thread.
+
+        Arrays in it must not be written to afterwards. Raises GNFactorError where nothing can be kept any more: a run
+        ends there.
+        """
         ...
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gnfactor.actions import Action
 from gnfactor.envs.base import Capabilities, LiveScene, Scene, Start, Step
 from gnfactor.errors import SceneError
+from gnfactor.resizing import fit_view
+from gnfactor.ros.commands import is_open
 from gnfactor.ros.config import RobotConfig
-from gnfactor.ros.executors import Executor, is_open
-from gnfactor.ros.link import RobotLink
+from gnfactor.ros.executors import Executor
+from gnfactor.ros.journal import Began, Forgetful, Journal, Seen
+from gnfactor.ros.link import RobotLink, RobotView
+from gnfactor.ros.plan import Approve
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.scene import ARM, ArmState, Observation, View
 
@@ -15,12 +21,29 @@ from gnfactor.scene import ARM, ArmState, Observation, View
 class RobotEnv:
     """One robot behind one link, with the guard between it and any policy."""
 
-    def __init__(self, link: RobotLink, config: RobotConfig) -> None:
-        self._link, self._config = link, config
+    def __init__(
+        self,
+        link: RobotLink,
+        config: RobotConfig,
+        image_size: tuple[int, int] | None = None,
+        approve: Approve | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        """Args:
+        link: the way to the robot.
+        config: of the same robot.
+        image_size: width and height of the pictures that the policy is shown, cut and made smaller from the
+            robot's; None: as the robot takes them. The guard always sees the latter.
+        approve: asked about every action between the guard's judgement and the motion; None: nobody is.
+        journal: told of what is seen, wanted, judged and done.
+        """
+        self._link, self._config, self._image_size = link, config, image_size
+        self._journal = journal or Forgetful()
         self._guard = SafetyGuard(config)
-        self._executor = Executor(link, self._guard, config)
+        self._executor = Executor(link, self._guard, config, approve, self._journal)
         self._began_s: float | None = None
         self._step = 0
+        self._seen: Observation | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -32,11 +55,13 @@ class RobotEnv:
         Raises:
             SceneError: the scene is not a live one.
             RobotError: the robot cannot be reached.
+            ObservationError: a camera's picture is smaller than the policy's.
         """
         if not isinstance(scene, LiveScene):
             raise SceneError(f"a real robot cannot make {scene}; set it up by hand and use a LiveScene")
         if not scene.instruction.strip():
             raise SceneError("the instruction is empty; say what the robot is to do")
+        self._journal.note(Began(scene.instruction))
         self._link.hold()
         self._step, self._began_s = 0, self._link.now_s()
         return Start(self._observe(self._began_s), (scene.instruction,))
@@ -48,10 +73,12 @@ class RobotEnv:
             RobotError: the robot cannot be reached any more.
             SceneError: there was no reset.
         """
-        if self._began_s is None:
+        if self._began_s is None or self._seen is None:
             raise SceneError("the robot has no episode yet; call reset first")
         outcome = self._executor.execute(action)
         self._step += 1
+        if outcome.ended is not None:  # nothing was done, and nobody looks any more
+            return Step(replace(self._seen, step=self._step), None, ended=outcome.ended)
         return Step(self._observe(self._began_s), None, outcome.refused, outcome.blocked)
 
     def hold(self) -> None:
@@ -64,7 +91,7 @@ class RobotEnv:
     def _observe(self, began_s: float) -> Observation:
         seen = self._link.observe(self._config.guard.max_image_age_s)
         state = self._link.state()
-        views = {name: View(view.camera, view.rgb, view.depth_m) for name, view in seen.items()}
+        views = {name: self._view(name, view) for name, view in seen.items()}
         arm = ArmState(
             world_from_gripper=self._guard.measured_pose(state),
             gripper_open=is_open(state, self._config),
@@ -72,4 +99,10 @@ class RobotEnv:
             joint_positions=state.joint_positions,
             joint_velocities=state.joint_velocities,
         )
-        return Observation(self._step, self._link.now_s() - began_s, views, {ARM: arm})
+        self._seen = Observation(self._step, self._link.now_s() - began_s, views, {ARM: arm})
+        self._journal.note(Seen(self._seen))
+        return self._seen
+
+    def _view(self, name: str, seen: RobotView) -> View:
+        view = View(seen.camera, seen.rgb, seen.depth_m)
+        return view if self._image_size is None else fit_view(name, view, self._image_size)

@@ -176,6 +176,11 @@ class RosLink:
         self._start("grasp" if command.grasp else "move", command, lambda: grip_goal(command))
 
     def progress(self) -> Progress:
+        """As in RobotLink; a motion that the watchdog has held, or does not watch any more, is lost, not only failed.
+
+        Raises:
+            RobotError: so that whoever asks does not go on to the next motion by itself.
+        """
         self._check_reach()
         self._beat()
         if self._job is None:
@@ -184,7 +189,7 @@ class RosLink:
         if self._voice is not None and self._moves:
             complaint = self._voice.silence() or self._voice.latch()
             if complaint is not None:
-                return Progress(sequence, "failed", complaint)
+                raise RobotError(complaint)
         found = action.state()
         return Progress(sequence, found.status, found.message)
 
@@ -283,8 +288,16 @@ class RosLink:
         return True
 
     def _beat(self) -> None:
-        if self._moves and self._voice is not None:
-            self._voice.heartbeat()
+        """Say that we are there, while something moves; a program that hung finds its motion lost when it wakes."""
+        if self._voice is None or not self._moves:
+            return
+        quiet_s, allowed_s = self._voice.quiet_s(), self._config.watchdog.timeout_s
+        if quiet_s > allowed_s:
+            raise RobotError(
+                f"this program said nothing for {quiet_s:.2f} s while the arm moved; after {allowed_s} s "
+                "(watchdog.timeout_s) the watchdog holds it"
+            )
+        self._voice.heartbeat()
 
     def _check_reach(self) -> None:
         complaint = "this link is closed" if self._is_closed else self._transport.loss()

@@ -32,6 +32,7 @@ class Client:
         self.latest: dict[str, Any] = {}
         self.came_s: dict[str, list[float]] = defaultdict(list)
         self._targets = rospy.Publisher(TARGET, PoseStamped, queue_size=1, tcp_nodelay=True)
+        self._hand = rospy.Publisher("/simulation/hand", PoseStamped, queue_size=1, tcp_nodelay=True)
         self._actions: dict[str, actionlib.SimpleActionClient] = {}
 
     def listen(self, topic: str, kind: type[Any] = rospy.AnyMsg) -> None:
@@ -61,15 +62,17 @@ class Client:
 
     def send(self, base_from_gripper: np.ndarray) -> None:
         """Publish one target."""
-        message = PoseStamped()
-        message.header.frame_id, message.header.stamp = BASE, rospy.Time.from_sec(time.time())
-        at, turn = message.pose.position, message.pose.orientation
-        at.x, at.y, at.z = base_from_gripper[:3, 3].tolist()
-        turn.x, turn.y, turn.z, turn.w = Rotation.from_matrix(base_from_gripper[:3, :3]).as_quat().tolist()
-        self._targets.publish(message)
+        self._targets.publish(_pose_message(base_from_gripper))
 
     def go(self, base_from_gripper: np.ndarray, seconds: float = 40.0) -> float:
         """Stream targets along the straight line to a pose and wait there; how far off the gripper ended (m)."""
+        return self._pull(self._targets, base_from_gripper, seconds)
+
+    def lead(self, base_from_gripper: np.ndarray, seconds: float = 40.0) -> float:
+        """Guide the arm to a pose as a hand does, in the mode that `switch("guide", True)` begins."""
+        return self._pull(self._hand, base_from_gripper, seconds)
+
+    def _pull(self, publisher: rospy.Publisher, base_from_gripper: np.ndarray, seconds: float) -> float:
         start = self.pose()
         turns = Rotation.from_matrix(np.stack((start[:3, :3], base_from_gripper[:3, :3])))
         way_m = float(np.linalg.norm(base_from_gripper[:3, 3] - start[:3, 3]))
@@ -84,7 +87,7 @@ class Client:
             target = np.eye(4)
             target[:3, :3] = turn(share).as_matrix()
             target[:3, 3] = start[:3, 3] + share * (base_from_gripper[:3, 3] - start[:3, 3])
-            self.send(target)
+            publisher.publish(_pose_message(target))
             time.sleep(1 / _RATE_HZ)
         return float(np.linalg.norm(self.pose()[:3, 3] - base_from_gripper[:3, 3]))
 
@@ -135,3 +138,12 @@ class Client:
             waypoint["off_m"] = self.go(pose, 15.0)
             self.set_gripper(waypoint["gripper_open"])
         return waypoint
+
+
+def _pose_message(base_from_gripper: np.ndarray) -> PoseStamped:
+    message = PoseStamped()
+    message.header.frame_id, message.header.stamp = BASE, rospy.Time.from_sec(time.time())
+    at, turn = message.pose.position, message.pose.orientation
+    at.x, at.y, at.z = base_from_gripper[:3, 3].tolist()
+    turn.x, turn.y, turn.z, turn.w = Rotation.from_matrix(base_from_gripper[:3, :3]).as_quat().tolist()
+    return message

@@ -19,18 +19,18 @@ import numpy as np
 import rospy
 import torch
 from geometry_msgs.msg import PoseStamped, TransformStamped, TwistStamped
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
-from std_srvs.srv import SetBool, SetBoolResponse, Trigger, TriggerResponse
 from tf2_msgs.msg import TFMessage
 
 from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.robot import BASE_POSITION_M, JOINT_4_OFFSET
-from gnfactor.geometry import quaternion_from_rotation, rotation_from_quaternion
 from gnfactor.ros.messages import message_class
-from gnfactor.scene import View
+from tests.ros.camera_topics import CameraTopics, optical_frame
+from tests.ros.pose_messages import matrix_of, transform_message
 from tests.ros.simulation import Simulation
 from tests.ros.state_message import MODES, FrankaState
+from tests.ros.switches import Faults, serve_switches
 
 BASE, HAND = "panda_link0", "panda_hand_tcp"
 ARM_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
@@ -50,7 +50,7 @@ class FrankaNode:
 
     def __init__(self, simulation: Simulation, cameras: dict[str, str], size: int, camera_hz: float) -> None:
         self._simulation, self._cameras, self._size = simulation, cameras, size
-        self._has_camera, self._is_stale = True, False
+        self._faults = Faults()
         self._joints = rospy.Publisher("/joint_states", JointState, queue_size=1)
         self._state = rospy.Publisher("/franka_state_controller/franka_states", FrankaState, queue_size=1)
         self._tf = rospy.Publisher("/tf", TFMessage, queue_size=10)
@@ -58,11 +58,12 @@ class FrankaNode:
         self._success = rospy.Publisher("/simulation/success", Bool, queue_size=1)
         self._static_tf = rospy.Publisher("/tf_static", TFMessage, queue_size=1, latch=True)
         self._static_tf.publish(TFMessage(self._fixed_frames()))
-        self._pictures = {name: _CameraTopics(name) for name in cameras}
+        self._pictures = {name: CameraTopics(name) for name in cameras}
         target = "/cartesian_impedance_example_controller/equilibrium_pose"
         rospy.Subscriber(target, PoseStamped, self._on_target, queue_size=1, tcp_nodelay=True)
+        rospy.Subscriber("/simulation/hand", PoseStamped, self._on_hand, queue_size=1, tcp_nodelay=True)
         self._serve_actions()
-        self._serve_switches()
+        serve_switches(simulation, self._faults)
         for name, rate, work in (
             ("state", STATE_HZ, self._publish_state),
             ("truth", TRUTH_HZ, self._publish_truth),
@@ -89,33 +90,6 @@ class FrankaNode:
         server.start()
         return server
 
-    def _serve_switches(self) -> None:
-        simulation = self._simulation
-
-        def camera(request: Any) -> SetBoolResponse:
-            self._has_camera = request.data
-            return SetBoolResponse(True, "")
-
-        def stale(request: Any) -> SetBoolResponse:
-            self._is_stale = request.data
-            return SetBoolResponse(True, "")
-
-        def reflex(_: Any) -> TriggerResponse:
-            with simulation.lock:
-                simulation.panda.trip("forced by the test")
-            return TriggerResponse(True, "")
-
-        def reset(_: Any) -> TriggerResponse:
-            wanted = rospy.get_param("/simulation/scene")
-            simulation.reset(SeededScene(wanted["task"], wanted["variation"], wanted["seed"]))
-            return TriggerResponse(True, "")
-
-        rospy.Service("/simulation/camera", SetBool, camera)
-        rospy.Service("/simulation/stale_stamps", SetBool, stale)
-        rospy.Service("/simulation/force_reflex", Trigger, reflex)
-        rospy.Service("/simulation/reset", Trigger, reset)
-        rospy.Service("/simulation/expert", Trigger, lambda _: TriggerResponse(True, simulation.next_waypoint()))
-
     def _on_target(self, message: PoseStamped) -> None:
         if message.header.frame_id != BASE:
             rospy.logerr(f"a target in {message.header.frame_id or 'no frame'} is not heeded; it has to be in {BASE}")
@@ -123,6 +97,10 @@ class FrankaNode:
         pose = _WORLD_FROM_BASE @ matrix_of(message.pose)
         with self._simulation.lock:
             self._simulation.panda.track(pose)
+
+    def _on_hand(self, message: PoseStamped) -> None:
+        with self._simulation.lock:
+            self._simulation.panda.lead(_WORLD_FROM_BASE @ matrix_of(message.pose))
 
     def _follow(self, server: actionlib.SimpleActionServer, goal: Any) -> Any:
         result = message_class("control_msgs/FollowJointTrajectoryResult")()
@@ -194,9 +172,11 @@ class FrankaNode:
             time.sleep(0.005)
 
     def _publish_state(self) -> None:
+        if self._faults.silent_state:
+            return
         panda = self._simulation.panda
         with self._simulation.lock:
-            stamp = self._stamp(time.time())
+            stamp = _stamp(time.time(), self._faults.stale_states)
             joints, speeds, pose = panda.joints + _ZERO, panda.joint_speeds, panda.world_from_gripper
             width, mode = panda.width_m, panda.mode
         pose[:3, 3] -= BASE_POSITION_M
@@ -210,7 +190,7 @@ class FrankaNode:
         franka.robot_mode = MODES[mode]
         franka.current_errors.cartesian_reflex = mode == "reflex"
         self._state.publish(franka)
-        self._tf.publish(TFMessage([_transform(BASE, HAND, pose, stamp)]))
+        self._tf.publish(TFMessage([transform_message(BASE, HAND, pose, stamp)]))
 
     def _publish_truth(self) -> None:
         panda = self._simulation.panda
@@ -223,73 +203,26 @@ class FrankaNode:
         self._success.publish(Bool(self._simulation.has_succeeded))
 
     def _publish_pictures(self) -> None:
-        if not self._has_camera:
+        if self._faults.no_camera:
             return
         for name, source in self._cameras.items():
             taken_s, view = self._simulation.photograph(source, self._size)
-            self._pictures[name].publish(view, self._stamp(taken_s))
-
-    def _stamp(self, time_s: float) -> rospy.Time:
-        return rospy.Time.from_sec(time_s - (_STALE_S if self._is_stale else 0.0))
+            self._pictures[name].publish(view, _stamp(taken_s, self._faults.stale_pictures))
 
     def _fixed_frames(self) -> list[TransformStamped]:
         """Where the cameras stand."""
         stamp, base_from_world = rospy.Time.from_sec(time.time()), np.linalg.inv(_WORLD_FROM_BASE)
-        frames = [_transform("world", BASE, _WORLD_FROM_BASE, stamp)]
+        frames = [transform_message("world", BASE, _WORLD_FROM_BASE, stamp)]
         for name, source in self._cameras.items():
             _, view = self._simulation.photograph(source, 8)
-            frames.append(_transform(BASE, optical_frame(name), base_from_world @ view.camera.world_from_camera, stamp))
+            frames.append(
+                transform_message(BASE, optical_frame(name), base_from_world @ view.camera.world_from_camera, stamp)
+            )
         return frames
 
 
-class _CameraTopics:
-    """Topics of one camera, named as the RealSense driver does."""
-
-    def __init__(self, name: str) -> None:
-        self._frame = optical_frame(name)
-        self._color = rospy.Publisher(f"/{name}/color/image_raw", Image, queue_size=1)
-        self._depth = rospy.Publisher(f"/{name}/aligned_depth_to_color/image_raw", Image, queue_size=1)
-        self._info = rospy.Publisher(f"/{name}/color/camera_info", CameraInfo, queue_size=1)
-
-    def publish(self, view: View, stamp: rospy.Time) -> None:
-        """RGB in 8 bits, depth in 16 bits of a millimetre, 0 where there is none."""
-        camera = view.camera
-        info = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob", D=[0.0] * 5)
-        info.K, info.R = camera.intrinsics.ravel().tolist(), np.eye(3).ravel().tolist()
-        info.P = np.column_stack((camera.intrinsics, np.zeros(3))).ravel().tolist()
-        depth_mm = (1000 * view.depth_m).round().astype("<u2")
-        color, depth = self._image("rgb8", view.rgb), self._image("16UC1", depth_mm)
-        for message, publisher in ((info, self._info), (color, self._color), (depth, self._depth)):
-            message.header.stamp, message.header.frame_id = stamp, self._frame
-            publisher.publish(message)
-
-    @staticmethod
-    def _image(encoding: str, pixels: np.ndarray) -> Image:
-        height, width = pixels.shape[:2]
-        return Image(height=height, width=width, encoding=encoding, step=pixels.nbytes // height, data=pixels.tobytes())
-
-
-def optical_frame(camera: str) -> str:
-    """Frame of a camera in OpenCV's convention."""
-    return f"{camera}_color_optical_frame"
-
-
-def matrix_of(pose: Any) -> np.ndarray:
-    """4x4 matrix of a geometry_msgs/Pose."""
-    turn, at = pose.orientation, pose.position
-    matrix = np.eye(4)
-    quaternion = torch.tensor([turn.x, turn.y, turn.z, turn.w], dtype=torch.float64)
-    matrix[:3, :3], matrix[:3, 3] = rotation_from_quaternion(quaternion).numpy(), (at.x, at.y, at.z)
-    return matrix
-
-
-def _transform(parent: str, child: str, pose: np.ndarray, stamp: rospy.Time) -> TransformStamped:
-    message = TransformStamped(child_frame_id=child)
-    message.header.frame_id, message.header.stamp = parent, stamp
-    at, turn = message.transform.translation, message.transform.rotation
-    at.x, at.y, at.z = pose[:3, 3].tolist()
-    turn.x, turn.y, turn.z, turn.w = quaternion_from_rotation(torch.from_numpy(pose[:3, :3].copy())).tolist()
-    return message
+def _stamp(time_s: float, is_stale: bool) -> rospy.Time:
+    return rospy.Time.from_sec(time_s - (_STALE_S if is_stale else 0.0))
 
 
 def _gripped(name: str, width_m: float, wanted_m: float, inner_m: float, outer_m: float) -> Any:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,51 +28,51 @@ def free_port() -> int:
         return bound.getsockname()[1]
 
 
-def environment(port: int, folder: Path) -> dict[str, str]:
-    """Variables of a process that talks to the master at `port`; ROS's own log files go to `folder`."""
+def environment(port: int, folder: Path, address: str = LOOPBACK, master_at: str = LOOPBACK) -> dict[str, str]:
+    """Variables of a process at `address` that talks to the master at `port`; ROS's own log files go to `folder`."""
     return {
         **os.environ,
-        "ROS_MASTER_URI": f"http://{LOOPBACK}:{port}",
-        "ROS_IP": LOOPBACK,
+        "ROS_MASTER_URI": f"http://{master_at}:{port}",
+        "ROS_IP": address,
         "ROS_LOG_DIR": str(folder),
         "OMP_NUM_THREADS": "1",
     }
 
 
 @contextmanager
-def master(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def master(port: int, folder: Path, *, address: str = LOOPBACK) -> Iterator[subprocess.Popen[bytes]]:
     """A real master, from when it answers until the block ends."""
     command = (*_PROGRAM, "--core", "-p", str(port))
-    with process(command, _alone(port, folder), folder / "rosmaster.txt") as started:
-        _wait(lambda: _answers(port), started, folder / "rosmaster.txt")
+    with process(command, _alone(port, folder, address), folder / "rosmaster.txt") as started:
+        wait_until_ready(lambda: _answers(port), started, folder / "rosmaster.txt")
         yield started
 
 
 @contextmanager
-def franka(port: int, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def franka(port: int, folder: Path, *options: str, address: str = LOOPBACK) -> Iterator[subprocess.Popen[bytes]]:
     """The simulated Franka, from when it runs until the block ends; `options` are those of `franka_node`."""
-    variables, log = environment(port, folder), folder / "franka.txt"
+    variables, log = environment(port, folder, address), folder / "franka.txt"
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), variables.get("PYTHONPATH")]))
     log.unlink(missing_ok=True)
     with process((sys.executable, "-m", "tests.ros.franka_node", *options), variables, log) as started:
-        _wait(lambda: "ready" in log.read_text(), started, log)
+        wait_until_ready(lambda: "ready" in log.read_text(), started, log)
         yield started
 
 
 @contextmanager
-def watchdog(port: int, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def watchdog(port: int, folder: Path, *options: str, address: str = LOOPBACK) -> Iterator[subprocess.Popen[bytes]]:
     """Our watchdog, alone as on a robot's computer, from when it watches until the block ends."""
     log = folder / "watchdog.txt"
     log.unlink(missing_ok=True)
     program = shutil.copy(REPOSITORY / "gnfactor/ros/watchdog.py", folder)
-    with process((_PYTHON, program, *options), _alone(port, folder), log) as started:
-        _wait(lambda: "watching" in log.read_text(), started, log)
+    with process((_PYTHON, program, *options), _alone(port, folder, address), log) as started:
+        wait_until_ready(lambda: "watching" in log.read_text(), started, log)
         yield started
 
 
-def _alone(port: int, folder: Path) -> dict[str, str]:
+def _alone(port: int, folder: Path, address: str) -> dict[str, str]:
     """Variables of a process under Debian's Python: what ours is told to find is not for it."""
-    return {name: value for name, value in environment(port, folder).items() if name != "PYTHONPATH"}
+    return {name: value for name, value in environment(port, folder, address).items() if name != "PYTHONPATH"}
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def process(command: Sequence[str], variables: Mapping[str, str], log: Path) -> 
                 started.wait()
 
 
-def _wait(is_ready, started: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(is_ready: Callable[[], bool], started: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + _READY_S
     while not is_ready():
         if started.poll() is not None or time.monotonic() > end:

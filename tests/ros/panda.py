@@ -18,9 +18,10 @@ from gnfactor.envs.tabletop.grasp import Grasp
 from gnfactor.envs.tabletop.inverse_kinematics import InverseKinematics
 from gnfactor.envs.tabletop.robot import FINGER_OPEN_M, JOINT_LOWER, JOINT_UPPER, SERVO_LAG_S
 
-Mode = Literal["move", "reflex"]
+Mode = Literal["idle", "move", "guiding", "reflex", "user stop"]
 REFLEX_M = 0.12
 """A target farther than this from the gripper trips the reflex."""
+_BRAKED: tuple[Mode, ...] = ("idle", "reflex", "user stop")
 MAX_JOINT_SPEED = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
 """rad/s; a trajectory that is faster anywhere is not begun."""
 _FILTER_PER_MS = 0.005
@@ -50,7 +51,7 @@ class Panda:
         self._smoothing = 1 - (1 - _FILTER_PER_MS) ** (1000 * _CONTROL_STEPS * model.opt.timestep)
         self.mode: Mode = "move"
         self.reason = ""
-        """Why there is a reflex."""
+        """Why the arm is in a mode in which no controller moves it."""
         self._fingers_to_m, self._finger_speed_m_s = FINGER_OPEN_M, 0.0
         self._closes_on_things = False
         self._path: Float[np.ndarray, "steps 7"] | None = None
@@ -89,7 +90,7 @@ class Panda:
         return self._path is not None
 
     def track(self, world_from_gripper: Float[np.ndarray, "4 4"]) -> None:
-        """Let the springs pull the gripper there; one that is far away trips the reflex. A reflex hears nothing."""
+        """Let the springs pull the gripper there; one that is far away trips the reflex. Heard in mode move only."""
         if self.mode != "move":
             return
         distance = float(np.linalg.norm(world_from_gripper[:3, 3] - self.world_from_gripper[:3, 3]))
@@ -102,14 +103,36 @@ class Panda:
 
     def trip(self, reason: str) -> None:
         """Stop in a reflex: brakes, until `recover`."""
-        self._rest_here()
-        self.mode, self.reason = "reflex", reason
-        self._brake_at = self.joints
+        self._brake("reflex", reason)
+
+    def press_stop(self) -> None:
+        """Somebody presses the stop: brakes, until it is released and then recovered from."""
+        self._brake("user stop", "the stop is pressed")
+
+    def release_stop(self) -> None:
+        """The stop is released; the arm stays braked until `recover`."""
+        if self.mode == "user stop":
+            self._brake("idle", "the stop was released")
 
     def recover(self) -> None:
-        """End a reflex; the arm stays where it is."""
-        self._rest_here()
-        self.mode, self.reason = "move", ""
+        """End a reflex, or what a stop left; the arm stays where it is. A pressed stop is stronger."""
+        if self.mode in ("reflex", "idle"):
+            self._control("move")
+
+    def give_to_hand(self) -> None:
+        """Somebody holds the guiding buttons: no controller moves the arm, `lead` does."""
+        if self.mode == "move":
+            self._control("guiding", "it is guided by hand")
+
+    def take_from_hand(self) -> None:
+        """The guiding buttons are let go; the controller holds the arm where it is."""
+        if self.mode == "guiding":
+            self._control("move")
+
+    def lead(self, world_from_gripper: Float[np.ndarray, "4 4"]) -> None:
+        """A hand pulls the gripper there, as softly as the controller would; heard while it is guided only."""
+        if self.mode == "guiding":
+            self._target = world_from_gripper.copy()
 
     def stop(self) -> None:
         """End a trajectory; the springs hold the arm where it is."""
@@ -118,7 +141,7 @@ class Panda:
     def follow(self, times_s: Float[np.ndarray, "points"], positions: Float[np.ndarray, "points 7"]) -> str | None:
         """Begin a trajectory in joint space; why it is refused, or None."""
         if self.mode != "move":
-            return f"the arm is in a reflex: {self.reason}"
+            return f"the arm is in mode {self.mode}: {self.reason}"
         if not (len(times_s) and np.isfinite(positions).all() and (np.diff(times_s, prepend=0.0) >= 0).all()):
             return "a trajectory needs points with finite positions and times that do not go back"
         if ((positions < JOINT_LOWER) | (positions > JOINT_UPPER)).any():
@@ -162,7 +185,7 @@ class Panda:
         self._last_tip_m = tip_m
 
     def _servo_targets(self) -> Float[np.ndarray, "7"]:
-        if self.mode == "reflex":
+        if self.mode in _BRAKED:
             return self._brake_at
         if self._path is None:
             return self._by_impedance()
@@ -211,6 +234,15 @@ class Panda:
         servos = self._data.ctrl[self.arm.finger_servos]
         step = self._finger_speed_m_s * self._model.opt.timestep
         self._data.ctrl[self.arm.finger_servos] = servos + np.clip(self._fingers_to_m - servos, -step, step)
+
+    def _brake(self, mode: Mode, reason: str) -> None:
+        self._control(mode, reason)
+        self._brake_at = self.joints
+
+    def _control(self, mode: Mode, reason: str = "") -> None:
+        """Another mode, from where the arm is."""
+        self._rest_here()
+        self.mode, self.reason = mode, reason
 
     def _rest_here(self, joints: Float[np.ndarray, "7"] | None = None) -> None:
         """Let the springs hold the arm where it is, or at joint positions near by."""

@@ -44,7 +44,7 @@ class Simulation:
     def reset(self, scene: SeededScene) -> None:
         """Another scene, the arm at rest in it."""
         with self.lock:
-            self._env.reset(scene)
+            self._instructions = self._env.reset(scene).instructions
             self._model, self._data = self._env.model, self._env.data
             task = find_task(scene.task, scene.variation)
             self._goal = task.goal(self._env.layout, self._model, self._data)
@@ -57,6 +57,10 @@ class Simulation:
         """Whether the scene's task is done now."""
         with self.lock:
             return self._goal.reached()
+
+    def instructions(self) -> str:
+        """Ways to say what is to be done, in JSON."""
+        return json.dumps(self._instructions)
 
     def next_waypoint(self) -> str:
         """What the expert does next, in JSON: name, world_from_gripper, gripper_open, ignore_collisions; or null."""

@@ -13,7 +13,6 @@ their defaults, such as "(self, v)"; "static" stands before those of a static me
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import sys
@@ -22,7 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from gnfactor.errors import DataError, GNFactorError
+from rich.console import Console
+
+from gnfactor.command import Parser, run
+from gnfactor.errors import DataError
 
 DIALECTS = ("upstream", "peract_fork", "gnfactor_fork")
 """RLBench itself, the fork that PerAct uses, and the one that GNFactor uses."""
@@ -211,26 +213,27 @@ def _as_table(found: Mapping[str, str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0 as in a known dialect, 1 not quite, 2 wrong use."""
-    parser = argparse.ArgumentParser(prog="python -m gnfactor.envs.rlbench.contract")
+    parser = Parser(prog="python -m gnfactor.envs.rlbench.contract")
     parser.add_argument("rlbench", type=Path, help="folder into which RLBench was cloned")
     parser.add_argument("pyrep", type=Path, help="folder into which PyRep was cloned")
     parser.add_argument("--json", action="store_true", help="print what was read, in the form of the table")
-    given = parser.parse_args(arguments)
-    contract = read_contract()
-    try:
+
+    def command(console: Console) -> int:  # noqa: ARG001 (there is nothing to say but the result)
+        given = parser.parse_args(arguments)
+        contract = read_contract()
         found = read_checkouts((cast("Path", given.rlbench), cast("Path", given.pyrep)), contract.forms)
-    except GNFactorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if given.json:
-        print(_as_table(found))
-        return 0
-    dialect = closest_dialect(contract, found)
-    differing = differences(contract, found, dialect)
-    for line in differing:
-        print(line)
-    print(f"closest to {dialect}: {len(contract.forms) - len(differing)} of {len(contract.forms)} entries are the same")
-    return int(bool(differing))
+        if given.json:
+            print(_as_table(found))
+            return 0
+        dialect = closest_dialect(contract, found)
+        differing = differences(contract, found, dialect)
+        for line in differing:
+            print(line)
+        same = len(contract.forms) - len(differing)
+        print(f"closest to {dialect}: {same} of {len(contract.forms)} entries are the same")
+        return int(bool(differing))
+
+    return run(command, "interrupted")
 
 
 if __name__ == "__main__":
