@@ -32,16 +32,16 @@ from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration
 from gnfactor.errors import ConfigError, RobotError
 from gnfactor.kinematics import between
-from gnfactor.ros.calibration import require_calibration, require_unmoved
+from gnfactor.ros.calibration.looking import Look, look_when_still
+from gnfactor.ros.calibration.records import require_calibration, require_unmoved
 from gnfactor.ros.commands import grip_command, is_open
 from gnfactor.ros.config import RobotConfig, load
-from gnfactor.ros.confirmation import Ask, Say, typed
-from gnfactor.ros.connect import connect
-from gnfactor.ros.interruption import signals_interrupt
 from gnfactor.ros.link import RobotLink
-from gnfactor.ros.looking import Look, look_when_still
+from gnfactor.ros.links.connect import connect
 from gnfactor.ros.observing import observation_from
 from gnfactor.ros.safety import SafetyGuard
+from gnfactor.ros.session.interruption import signals_interrupt
+from gnfactor.ros.session.operator import Ask, Say, typed
 from gnfactor.scene import ARM, Observation
 
 RENDERER = "camera"

@@ -16,9 +16,9 @@ from gnfactor.envs.tabletop.cameras import tabletop_cameras
 from gnfactor.envs.tabletop.rendering import RayRenderer
 from gnfactor.envs.tabletop.robot import JOINT_4_OFFSET, REST_JOINTS
 from gnfactor.envs.tabletop.world import TabletopEnv
+from gnfactor.ros.calibration.looking import Look, poses_around
 from gnfactor.ros.config import CameraConfig, PoseConfig, RobotConfig
 from gnfactor.ros.link import RobotView
-from gnfactor.ros.looking import Look, poses_around
 from gnfactor.scene import View
 from tests.fake_robot import FakeRobot, robot_config
 

@@ -14,12 +14,12 @@ from gnfactor.envs.base import LiveScene, Policy
 from gnfactor.rollout import Episode, rollout
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.journal import Event
-from gnfactor.ros.journalled_link import JournalledLink
-from gnfactor.ros.log import RunLog
-from gnfactor.ros.log_reader import Recording
+from gnfactor.ros.links.journalled_link import JournalledLink
+from gnfactor.ros.log.header import RunHeader
+from gnfactor.ros.log.reader import Recording
+from gnfactor.ros.log.writer import RunLog
 from gnfactor.ros.plan import Approve
 from gnfactor.ros.robot_env import RobotEnv
-from gnfactor.ros.run_header import RunHeader
 from gnfactor.scene import ARM, Observation
 from tests.fake_robot import FakeRobot, robot_config
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.link import PoseTarget
-from gnfactor.ros.rosbridge_link import RosbridgeLink
+from gnfactor.ros.links.rosbridge_link import RosbridgeLink
 from tests.bridged_robot import Robot, bridge_config
 from tests.rosbridge_server import Bridge
 

@@ -92,7 +92,7 @@ def test_every_refusal_is_said_by_the_program_in_these_words() -> None:
     table = PAGE.partition("| it says |")[2].partition("\n\n")[0]
     words = [word for row in table.splitlines()[2:] for word in re.findall(r"`([^`]+)`", row.split("|")[1])]
     assert len(words) > 15
-    said = "".join(path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "gnfactor/ros").glob("*.py")))
+    said = "".join(path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "gnfactor/ros").rglob("*.py")))
     said = re.sub(r'"\s*\n\s*f?"', "", said)
     missing = [word for word in words if word not in said]
     assert not missing

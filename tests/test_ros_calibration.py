@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from gnfactor.errors import ConfigError
 from gnfactor.kinematics import rotation_of
 from gnfactor.ros import calibrate
-from gnfactor.ros.calibration import (
+from gnfactor.ros.calibration.camera_check import check_camera
+from gnfactor.ros.calibration.looking import look_when_still, poses_around, repeats
+from gnfactor.ros.calibration.picture import draw_check
+from gnfactor.ros.calibration.records import (
     arrangement_digest,
     moved_complaint,
     read_record,
@@ -26,11 +29,8 @@ from gnfactor.ros.calibration import (
     require_unmoved,
     write_record,
 )
-from gnfactor.ros.calibration_file import calibration_of, save_calibration
-from gnfactor.ros.calibration_picture import draw_check
-from gnfactor.ros.camera_check import check_camera
 from gnfactor.ros.config import MarkerConfig, PoseConfig, RobotConfig, load
-from gnfactor.ros.looking import look_when_still, poses_around, repeats
+from gnfactor.ros.sensing.camera_file import calibration_of, save_calibration
 from gnfactor.video import write_png
 from tests.fake_robot import ROBOTS, FakeRobot, robot_config
 from tests.hand_world import HandRobot, displaced, guided_joints, hand_config, right_looks, with_views

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from gnfactor.envs.tabletop.robot import FINGER_BODIES, HAND_BODY
 from gnfactor.errors import ConfigError
 from gnfactor.kinematics import rotation_of
-from gnfactor.ros.camera_check import CameraReport, check_camera
+from gnfactor.ros.calibration.camera_check import CameraReport, check_camera
+from gnfactor.ros.calibration.hand_model import hand_boxes, pixels_of, see_hand
+from gnfactor.ros.calibration.hand_search import Sighting, find_hand
+from gnfactor.ros.calibration.looking import Look
+from gnfactor.ros.calibration.marker import marker_error_px
+from gnfactor.ros.calibration.table_plane import find_table
 from gnfactor.ros.config import GuardConfig, MarkerConfig, PoseConfig
-from gnfactor.ros.hand_model import hand_boxes, pixels_of, see_hand
-from gnfactor.ros.hand_search import Sighting, find_hand
 from gnfactor.ros.link import RobotView
-from gnfactor.ros.looking import Look
-from gnfactor.ros.marker import marker_error_px
-from gnfactor.ros.table_plane import find_table
 from gnfactor.scene import TABLE_HEIGHT_M
 from tests.fake_env import make_camera, render
 from tests.hand_world import displaced, hand_config, right_looks, studio, with_views

@@ -16,23 +16,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from gnfactor.ros.session.deploy import check_fit
 
 from gnfactor.agent import Agent
 from gnfactor.checkpoint import CheckpointInfo, checkpoint_path, load_policy, write_checkpoint
 from gnfactor.config import from_yaml
 from gnfactor.errors import ConfigError
 from gnfactor.model import Policy
-from gnfactor.ros import connect
 from gnfactor.ros.__main__ import main, split_words
-from gnfactor.ros.calibration import write_record
+from gnfactor.ros.calibration.looking import Look
+from gnfactor.ros.calibration.records import write_record
 from gnfactor.ros.config import load
-from gnfactor.ros.confirmation import STOP, typed
-from gnfactor.ros.deploy import check_fit
 from gnfactor.ros.journal import Began, Decided, Ended, Judged, Seen
 from gnfactor.ros.link import RobotMode
-from gnfactor.ros.log_reader import Recording
-from gnfactor.ros.looking import Look
-from gnfactor.ros.run_header import weights_sha256
+from gnfactor.ros.links import connect
+from gnfactor.ros.log.header import weights_sha256
+from gnfactor.ros.log.reader import Recording
+from gnfactor.ros.session.operator import STOP, typed
 from tests.fake_robot import ROBOTS, FakeRobot, robot_config
 from tests.synthetic import TINY
 

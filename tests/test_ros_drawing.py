@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gnfactor.kinematics import rotation_of
 from gnfactor.ros.config import GuardConfig
-from gnfactor.ros.drawing import draw_gripper, draw_way, enlarge, gripper_boxes
+from gnfactor.ros.session.drawing import draw_gripper, draw_way, enlarge, gripper_boxes
 from gnfactor.scene import Camera
 from tests.fake_env import make_camera
 

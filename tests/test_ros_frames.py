@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gnfactor.errors import RobotError
 from gnfactor.kinematics import along, between
-from gnfactor.ros.frames import KEPT, FrameTree
-from gnfactor.ros.stamps import newest_pair
+from gnfactor.ros.sensing.frames import KEPT, FrameTree
+from gnfactor.ros.sensing.stamps import newest_pair
 from tests.robot_messages import as_rospy, transform
 from tests.strategies import poses
 

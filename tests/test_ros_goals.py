@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from gnfactor.ros.goals import (
+from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest
+from gnfactor.ros.links.goals import (
     duration,
     grip_complaint,
     grip_goal,
@@ -19,8 +20,7 @@ from gnfactor.ros.goals import (
     trajectory_complaint,
     trajectory_goal,
 )
-from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest
-from gnfactor.ros.moveit_messages import ERROR_CODES
+from gnfactor.ros.links.moveit_messages import ERROR_CODES
 from tests.fake_robot import robot_config
 
 CONFIG = robot_config()

@@ -25,15 +25,15 @@ from gnfactor.ros.journal import (
     Seen,
     Stated,
 )
-from gnfactor.ros.journalled_link import JournalledLink
 from gnfactor.ros.link import (
     GripCommand,
     Progress,
     RobotLink,
     RobotMode,
 )
-from gnfactor.ros.log import RunLog
-from gnfactor.ros.log_reader import Recording
+from gnfactor.ros.links.journalled_link import JournalledLink
+from gnfactor.ros.log.reader import Recording
+from gnfactor.ros.log.writer import RunLog
 from gnfactor.ros.robot_env import RobotEnv
 from tests.fake_robot import FakeRobot, robot_config
 from tests.made_up_events import MAKERS, Maker, same

@@ -20,9 +20,9 @@ from mcap.writer import Writer
 
 from gnfactor.errors import DataError
 from gnfactor.ros.journal import Event, Failed
-from gnfactor.ros.log import RunLog
-from gnfactor.ros.log_reader import Recording
-from gnfactor.ros.run_header import header_to_texts
+from gnfactor.ros.log.header import header_to_texts
+from gnfactor.ros.log.reader import Recording
+from gnfactor.ros.log.writer import RunLog
 from tests.made_up_events import MAKERS, Maker, same
 from tests.recorded_run import header, written
 
@@ -32,7 +32,7 @@ WRITES_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
 from gnfactor.ros.journal import Event, Failed
-from gnfactor.ros.log import RunLog
+from gnfactor.ros.log.writer import RunLog
 from tests.test_ros_log import header
 log = RunLog(Path(sys.argv[1]), header())
 number = 0

@@ -17,7 +17,7 @@ require_ros()
 
 from std_msgs.msg import Header  # noqa: E402
 
-from gnfactor.ros.messages import built_class, decode, filled, message_class, plain, ros_module  # noqa: E402
+from gnfactor.ros.links.messages import built_class, decode, filled, message_class, plain, ros_module  # noqa: E402
 from tests.ros.state_message import FrankaState  # noqa: E402
 
 pytestmark = pytest.mark.ros

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gnfactor.errors import RobotError
-from gnfactor.ros.pictures import COLORS, Lens, decode_color, decode_depth, distortion_px, lens_of
+from gnfactor.ros.sensing.pictures import COLORS, Lens, decode_color, decode_depth, distortion_px, lens_of
 from tests.robot_messages import as_rospy, camera_info, image
 from tests.strategies import seeds
 

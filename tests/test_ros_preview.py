@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.kinematics import rotation_of
 from gnfactor.ros.executors import Executor
-from gnfactor.ros.forecast import Forecast, forecast, in_base
 from gnfactor.ros.link import JointTrajectory, PlanRequest, PoseTarget
 from gnfactor.ros.plan import Answer, Plan, change_complaint, changes_nothing
-from gnfactor.ros.preview import draw_plan, step_lines
 from gnfactor.ros.safety import SafetyGuard, Verdict
+from gnfactor.ros.session.forecast import Forecast, forecast, in_base
+from gnfactor.ros.session.preview import draw_plan, step_lines
 from gnfactor.scene import ARM
 from tests.fake_robot import FakeRobot, robot_config
 

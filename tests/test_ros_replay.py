@@ -19,16 +19,16 @@ from gnfactor.config import Config, from_yaml
 from gnfactor.geometry import rotation_from_euler
 from gnfactor.kinematics import between
 from gnfactor.model import Policy
-from gnfactor.ros.drawing import Colour
 from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Failed, Judged, Looked, Seen, Stated
-from gnfactor.ros.log_reader import Noted, Recording
+from gnfactor.ros.log.film import ALLOWED, FPS, REFUSED, film
+from gnfactor.ros.log.header import weights_sha256
+from gnfactor.ros.log.reader import Noted, Recording
+from gnfactor.ros.log.report import ShadowRun, StepRecord, Tally, words_of
+from gnfactor.ros.log.shadow import Difference, Resolution, Shadow, compare, resolution
+from gnfactor.ros.log.turns import turns
 from gnfactor.ros.replay import main
-from gnfactor.ros.replay_film import ALLOWED, FPS, REFUSED, film
-from gnfactor.ros.run_header import weights_sha256
-from gnfactor.ros.run_report import ShadowRun, StepRecord, Tally, words_of
 from gnfactor.ros.safety import SafetyGuard
-from gnfactor.ros.shadow import Difference, Resolution, Shadow, compare, resolution
-from gnfactor.ros.turns import turns
+from gnfactor.ros.session.drawing import Colour
 from gnfactor.scene import ARM
 from tests.fake_env import go_to
 from tests.made_up_events import MAKERS, Maker

@@ -13,13 +13,13 @@ from gnfactor.envs.base import LiveScene, Policy
 from gnfactor.errors import ConfigError, DataError, RobotError
 from gnfactor.rollout import Episode, rollout
 from gnfactor.ros.config import RobotConfig
-from gnfactor.ros.connect import connect
 from gnfactor.ros.executors import EXECUTORS
 from gnfactor.ros.journal import Commanded, Decided, Event, Judged, Looked, Progressed, Seen, Stated
 from gnfactor.ros.link import GripCommand, PlanRequest, Progress, RobotLink
-from gnfactor.ros.listening_link import ListeningLink
+from gnfactor.ros.links.connect import connect
+from gnfactor.ros.links.listening_link import ListeningLink
+from gnfactor.ros.links.replay_link import ReplayLink
 from gnfactor.ros.plan import Answer, Approve, Plan
-from gnfactor.ros.replay_link import ReplayLink
 from gnfactor.ros.robot_env import RobotEnv
 from gnfactor.scene import Observation
 from tests.fake_robot import FakeRobot, robot_config

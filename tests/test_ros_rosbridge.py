@@ -25,13 +25,13 @@ from gnfactor.actions import Action, ArmTarget
 from gnfactor.envs.base import LiveScene, Step
 from gnfactor.errors import RobotError
 from gnfactor.kinematics import between
-from gnfactor.ros.bridge_access import bridge_access
-from gnfactor.ros.bridge_messages import BridgeMessages
 from gnfactor.ros.config import RobotConfig, load
 from gnfactor.ros.link import PoseTarget, RobotMode
+from gnfactor.ros.links.bridge_access import bridge_access
+from gnfactor.ros.links.bridge_messages import BridgeMessages
+from gnfactor.ros.links.rosbridge import Rosbridge, Subscription
+from gnfactor.ros.links.rosbridge_link import RosbridgeLink
 from gnfactor.ros.robot_env import RobotEnv
-from gnfactor.ros.rosbridge import Rosbridge, Subscription
-from gnfactor.ros.rosbridge_link import RosbridgeLink
 from gnfactor.scene import ARM
 from tests.fake_robot import ROBOTS
 from tests.ros.master import LOOPBACK, REPOSITORY, environment, franka, free_port, master, process, watchdog

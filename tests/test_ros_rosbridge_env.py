@@ -4,8 +4,8 @@ import pytest
 
 from gnfactor.envs.base import LiveScene
 from gnfactor.envs.check import check_env
+from gnfactor.ros.links.rosbridge_link import RosbridgeLink
 from gnfactor.ros.robot_env import RobotEnv
-from gnfactor.ros.rosbridge_link import RosbridgeLink
 from tests.rosbridge_lab import config_of, lab
 
 

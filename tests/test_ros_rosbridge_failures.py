@@ -18,8 +18,8 @@ import pytest
 from gnfactor.errors import RobotError
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.link import JointTrajectory
-from gnfactor.ros.rosbridge import PING_S, PONG_S
-from gnfactor.ros.rosbridge_link import RosbridgeLink
+from gnfactor.ros.links.rosbridge import PING_S, PONG_S
+from gnfactor.ros.links.rosbridge_link import RosbridgeLink
 from tests.bridged_robot import Robot
 from tests.rosbridge_lab import config_of, lab, linked, target_of, wait_until
 from tests.rosbridge_server import Bridge
@@ -249,6 +249,14 @@ def test_a_wrong_secret_or_none_is_refused_and_not_repeated(
             RosbridgeLink(named)
         assert "another-word" not in str(caught.value)
         assert {"bearer": "401", "rosauth": "token"}[auth] in str(caught.value)
+
+
+def test_a_bridge_that_sends_us_elsewhere_is_not_obeyed() -> None:
+    config = config_of(1, "impedance", "link.timeout_s=0.5")
+    with lab(config) as (_, _, other), lab(config, sends_on_to=other.uri) as (named, _, _):
+        with pytest.raises(RobotError, match=r"cannot be reached: .*(redirect|302)"):
+            RosbridgeLink(named)
+        assert other._clients == []
 
 
 def test_a_thread_is_not_left_behind() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.errors import ConfigError, RobotError
+from gnfactor.errors import ConfigError, MissingExtraError, RobotError
 from gnfactor.kinematics import between
-from gnfactor.ros import bridge_actions
 from gnfactor.ros.executors import Executor, Outcome
-from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
-from gnfactor.ros.rosbridge_link import RosbridgeLink
+from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotLink, RobotMode
+from gnfactor.ros.links import bridge_actions
+from gnfactor.ros.links.connect import connect
+from gnfactor.ros.links.rosbridge_link import RosbridgeLink
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.scene import ARM
 from tests.fake_robot import EYES
@@ -231,9 +233,12 @@ def test_a_loop_that_hangs_is_held_by_the_watchdog_and_must_hold_itself_before_i
         wait_until(lambda: not robot.fake.holding)
         held_s = wait_until(lambda: robot.fake.holding)
         assert held_s < link._config.watchdog.timeout_s + 0.3
-        link.wait(0.15)
+        time.sleep(0.15)
+        with pytest.raises(RobotError, match=r"this program said nothing for 0\.\d+ s while the arm moved"):
+            link.wait(0.1)
+        target = PoseTarget(2, link.now_s() + 1, robot.fake.pose)
         with pytest.raises(RobotError, match=r"the watchdog: .*(held: silent for 0\.\d+ s|because of silence)"):
-            link.stream(target_of(link, 2))
+            link.stream(target)
         link.hold()
         link.stream(target_of(link, 3))
 
@@ -282,6 +287,21 @@ def test_a_robot_that_falls_silent_behind_a_bridge_that_does_not_is_lost() -> No
         with pytest.raises(RobotError, match=r"lost.*hold before the next motion"):
             link.stream(target_of(link, 1))
         link.hold()
+
+
+def test_the_link_is_made_by_its_name_and_is_a_robots_link() -> None:
+    with lab(config_of(2, "trajectory")) as (config, _, _):
+        link = connect(config)
+        assert isinstance(link, RosbridgeLink)
+        assert isinstance(link, RobotLink)
+        link.close()
+
+
+@pytest.mark.parametrize("package", ["websockets.sync.client", "cbor2", "rosbags.serde"])
+def test_a_package_that_is_missing_is_named_with_how_to_get_it(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=f"'{package.partition('.')[0]}'.*pip install gnfactor\\[robot\\]"):
+        RosbridgeLink(config_of(1, "impedance"))
 
 
 def test_another_scheme_is_refused_before_anything_is_tried() -> None:

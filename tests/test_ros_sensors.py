@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnfactor.errors import ConfigError, RobotError
-from gnfactor.ros.calibration_file import calibration_of, load_calibration, save_calibration
 from gnfactor.ros.config import CameraConfig, RobotConfig, load
 from gnfactor.ros.link import RobotMode, RobotState, RobotView
-from gnfactor.ros.sensors import Sensors
+from gnfactor.ros.sensing.camera_file import calibration_of, load_calibration, save_calibration
+from gnfactor.ros.sensing.sensors import Sensors
 from tests.fake_robot import READY, ROBOTS, FakeRobot
 from tests.robot_messages import as_rospy, franka_state, joint_state, pictures, tf, transform
 from tests.strategies import poses

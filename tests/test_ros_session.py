@@ -20,12 +20,11 @@ from gnfactor.actions import Action, ArmTarget
 from gnfactor.errors import ConfigError, DataError, GNFactorError, RobotError
 from gnfactor.kinematics import between
 from gnfactor.rollout import Episode
-from gnfactor.ros import confirmation
-from gnfactor.ros.interruption import signals_interrupt, uninterrupted
 from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Judged, Seen
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
-from gnfactor.ros.listening_link import ListeningLink
-from gnfactor.ros.session import Order, Terminal, act
+from gnfactor.ros.links.listening_link import ListeningLink
+from gnfactor.ros.session.interruption import signals_interrupt, uninterrupted
+from gnfactor.ros.session.session import Order, Terminal, act
 from gnfactor.scene import ARM, Observation
 from tests.fake_robot import IMAGE_SIZE, FakeRobot, robot_config
 

@@ -14,8 +14,8 @@ import pytest
 from gnfactor.errors import ConfigError, RobotError
 from gnfactor.ros.config import RobotConfig, WatchdogConfig
 from gnfactor.ros.link import PoseTarget
-from gnfactor.ros.rospy_node import choose_addresses
-from gnfactor.ros.voice import Voice
+from gnfactor.ros.links.rospy_node import choose_addresses
+from gnfactor.ros.links.voice import Voice
 from gnfactor.ros.watchdog import Gate, Orders, Pose
 from tests.fake_robot import robot_config
 

@@ -22,7 +22,7 @@ from std_msgs.msg import Bool  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
 from gnfactor.envs.tabletop.robot import JOINT_4_OFFSET, REST_JOINTS, forward_kinematics  # noqa: E402
-from gnfactor.ros.messages import message_class  # noqa: E402
+from gnfactor.ros.links.messages import message_class  # noqa: E402
 from tests.ros.client import STATE, Client  # noqa: E402
 from tests.ros.franka_node import ARM_JOINTS, BASE, BASE_POSITION_M, HAND  # noqa: E402
 from tests.ros.master import LOOPBACK, environment, franka, free_port, listening_addresses, master  # noqa: E402

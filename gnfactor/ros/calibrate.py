@@ -27,21 +27,21 @@ from gnfactor.actions import Action, ArmTarget
 from gnfactor.command import Parser, run
 from gnfactor.errors import ConfigError, RobotError
 from gnfactor.files import write_file
-from gnfactor.ros.calibration import COMMAND, arrangement_digest, read_record, record_path, write_record
-from gnfactor.ros.calibration_picture import draw_check
-from gnfactor.ros.camera_check import CameraReport, check_camera
+from gnfactor.ros.calibration.camera_check import CameraReport, check_camera
+from gnfactor.ros.calibration.looking import Look, look_when_still, poses_around, repeats
+from gnfactor.ros.calibration.picture import draw_check
+from gnfactor.ros.calibration.records import COMMAND, arrangement_digest, read_record, record_path, write_record
 from gnfactor.ros.commands import is_open
 from gnfactor.ros.config import RobotConfig, load
-from gnfactor.ros.confirmation import STOP, Ask, Operator, Say, typed
-from gnfactor.ros.connect import connect
 from gnfactor.ros.executors import Executor
-from gnfactor.ros.interruption import signals_interrupt
 from gnfactor.ros.journal import Forgetful
 from gnfactor.ros.link import RobotLink
-from gnfactor.ros.listening_link import ListeningLink
-from gnfactor.ros.looking import Look, look_when_still, poses_around, repeats
+from gnfactor.ros.links.connect import connect
+from gnfactor.ros.links.listening_link import ListeningLink
 from gnfactor.ros.safety import SafetyGuard
-from gnfactor.ros.session import leave
+from gnfactor.ros.session.interruption import signals_interrupt
+from gnfactor.ros.session.operator import STOP, Ask, Operator, Say, typed
+from gnfactor.ros.session.session import leave
 from gnfactor.scene import ARM
 from gnfactor.video import write_png
 

@@ -17,13 +17,13 @@ from gnfactor.agent import Agent, DeviceName, device_named
 from gnfactor.checkpoint import load_policy
 from gnfactor.command import Parser, run
 from gnfactor.errors import ConfigError, DataError
-from gnfactor.ros.log_reader import Recording
-from gnfactor.ros.replay_film import FPS, film
-from gnfactor.ros.run_header import weights_sha256
-from gnfactor.ros.run_report import RunSummary, ShadowRun, Tally, report_text, write_report
+from gnfactor.ros.log.film import FPS, film
+from gnfactor.ros.log.header import weights_sha256
+from gnfactor.ros.log.reader import Recording
+from gnfactor.ros.log.report import RunSummary, ShadowRun, Tally, report_text, write_report
+from gnfactor.ros.log.shadow import Difference, Shadow
+from gnfactor.ros.log.turns import Turn, turns
 from gnfactor.ros.safety import SafetyGuard
-from gnfactor.ros.shadow import Difference, Shadow
-from gnfactor.ros.turns import Turn, turns
 from gnfactor.video import write_video
 
 DESCRIPTION = """\

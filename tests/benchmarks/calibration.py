@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from gnfactor.kinematics import rotation_of
-from gnfactor.ros.camera_check import CameraReport, check_camera
+from gnfactor.ros.calibration.camera_check import CameraReport, check_camera
 from gnfactor.ros.link import RobotView
 from tests.hand_world import displaced, hand_config, right_looks, with_views
 

@@ -24,12 +24,12 @@ from gnfactor.envs.base import Capabilities, Env, LiveScene, Scene, Start, Step
 from gnfactor.errors import GNFactorError
 from gnfactor.rollout import describe, rollout
 from gnfactor.ros.config import load
-from gnfactor.ros.connect import connect
 from gnfactor.ros.journal import Failed, Journal
-from gnfactor.ros.journalled_link import JournalledLink
-from gnfactor.ros.log import RunLog
+from gnfactor.ros.links.connect import connect
+from gnfactor.ros.links.journalled_link import JournalledLink
+from gnfactor.ros.log.header import RunHeader
+from gnfactor.ros.log.writer import RunLog
 from gnfactor.ros.robot_env import RobotEnv
-from gnfactor.ros.run_header import RunHeader
 from tests.ros.policies import FinishedError, make_policy
 
 SUCCESS = "/simulation/success"

@@ -15,7 +15,7 @@ from geometry_msgs.msg import PoseStamped
 from scipy.spatial.transform import Rotation, Slerp
 from std_srvs.srv import SetBool, Trigger
 
-from gnfactor.ros.messages import decode, message_class
+from gnfactor.ros.links.messages import decode, message_class
 from tests.ros.franka_node import BASE, BASE_POSITION_M
 
 STATE = "/franka_state_controller/franka_states"

@@ -25,7 +25,7 @@ from tf2_msgs.msg import TFMessage
 
 from gnfactor.envs.base import SeededScene
 from gnfactor.envs.tabletop.robot import BASE_POSITION_M, JOINT_4_OFFSET
-from gnfactor.ros.messages import message_class
+from gnfactor.ros.links.messages import message_class
 from tests.ros.camera_topics import CameraTopics, optical_frame
 from tests.ros.pose_messages import matrix_of, transform_message
 from tests.ros.simulation import Simulation

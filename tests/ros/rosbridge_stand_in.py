@@ -20,7 +20,7 @@ import rospy
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from gnfactor.ros.messages import decode, filled, message_class, plain
+from gnfactor.ros.links.messages import decode, filled, message_class, plain
 
 
 class Client:

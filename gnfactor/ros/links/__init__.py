@@ -1,0 +1,1 @@
+"""Ways to a robot: rospy, a rosbridge server, a recording; and what wraps a link."""

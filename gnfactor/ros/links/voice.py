@@ -1,0 +1,138 @@
+"""Our side of the watchdog: what we say to it, and what it says of itself. Knows no transport."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Literal
+from uuid import uuid4
+
+import numpy as np
+
+from gnfactor.errors import ConfigError, RobotError
+from gnfactor.ros.config import RobotConfig
+from gnfactor.ros.link import PoseTarget
+from gnfactor.ros.watchdog import pack, read_key
+
+SILENT_S = 1.0
+"""A watchdog that has not spoken for so long is lost."""
+_ANSWER_S = 0.5
+"""How long it may take to do what it is told."""
+_HOLD_S, _HOLD_AGAIN_S = 1.0, 0.1
+"""How long a hold is said for, and how often: words are lost while two computers are still connecting."""
+_LIFE_S = 1.0
+"""How long a heartbeat or a hold is valid."""
+_POLL_S = 0.002
+
+
+class Voice:
+    """One run's words to the watchdog, counted and signed."""
+
+    def __init__(self, config: RobotConfig, say: Callable[[str], None], now_s: Callable[[], float]) -> None:
+        """Says nothing yet.
+
+        Args:
+            config: of the robot.
+            say: sends a text to `topics.command`; called in the thread that calls us.
+            now_s: the robot's clock.
+
+        Raises:
+            ConfigError: the secret cannot be read.
+        """
+        self._config, self._say, self._now_s = config, say, now_s
+        self._key = _key(config.watchdog.key_file)
+        self._gripper_from_ee = np.linalg.inv(config.arm.ee_from_gripper.matrix)
+        self._session, self._sequences = uuid4().hex[:12], count(1)
+        self._last_word_s = -np.inf
+        self._status: Mapping[str, Any] | None = None
+        self._status_s = -np.inf
+
+    def take(self, text: str) -> None:
+        """Keep what came on `topics.watchdog`."""
+        self._status, self._status_s = json.loads(text), time.monotonic()
+
+    def target(self, target: PoseTarget) -> None:
+        """Let the arm be pulled there."""
+        self._word("target", target.expires_s, (target.base_from_gripper @ self._gripper_from_ee).tolist())
+
+    def heartbeat(self) -> None:
+        """Say that a motion may go on, unless something was said a moment ago."""
+        if time.monotonic() - self._last_word_s >= 1 / self._config.watchdog.heartbeat_hz:
+            self._word("heartbeat", self._now_s() + _LIFE_S)
+
+    def quiet_s(self) -> float:
+        """How long ago the last word was said."""
+        return time.monotonic() - self._last_word_s
+
+    def arm(self) -> None:
+        """Have a motion watched that somebody else carries out, before it begins.
+
+        Raises:
+            RobotError: the watchdog does not watch it.
+        """
+        self._word("heartbeat", self._now_s() + _LIFE_S)
+        if not self._answers(lambda status: status["armed"] and status["session"] == self._session):
+            raise RobotError(f"the watchdog does not watch our motion {self._words()}")
+
+    def hold(self) -> str | None:
+        """Have the arm held; None once the watchdog has done so, or why it has not."""
+        end_s = time.monotonic() + _HOLD_S
+        first = sequence = self._word("hold", self._now_s() + _LIFE_S)
+        while not self._answers(lambda status: self._has_heard(status, first), _HOLD_AGAIN_S):
+            if time.monotonic() > end_s:
+                return f"the watchdog has not answered our hold, said {sequence - first + 1} times {self._words()}"
+            sequence = self._word("hold", self._now_s() + _LIFE_S)
+        return None
+
+    def silence(self) -> str | None:
+        """Why it cannot be relied upon, if so."""
+        topic = self._config.topics.watchdog
+        if self._status is None:
+            return (
+                f"no watchdog has spoken on {topic}: start gnfactor/ros/watchdog.py on the robot's computer; only a "
+                "robot that cannot have one may go without (watchdog.required=false)"
+            )
+        silent_s = time.monotonic() - self._status_s
+        return None if silent_s <= SILENT_S else f"the watchdog has been silent on {topic} for {silent_s:.1f} s"
+
+    def latch(self) -> str | None:
+        """Why it has held the arm by itself and lets no target through, if so."""
+        return f"the watchdog: {self._status['why']}" if self._status is not None and self._status["latched"] else None
+
+    def _word(
+        self,
+        verb: Literal["target", "heartbeat", "hold"],
+        expires_s: float,
+        base_from_ee: list[list[float]] | None = None,
+    ) -> int:
+        """Say something; its number."""
+        sequence = next(self._sequences)
+        self._say(pack(self._session, sequence, expires_s, verb, base_from_ee, self._key))
+        self._last_word_s = time.monotonic()
+        return sequence
+
+    def _has_heard(self, status: Mapping[str, Any], sequence: int) -> bool:
+        return status["session"] == self._session and status["sequence"] >= sequence
+
+    def _answers(self, is_done: Callable[[Mapping[str, Any]], bool], within_s: float = _ANSWER_S) -> bool:
+        end_s = time.monotonic() + within_s
+        while self._status is None or not is_done(self._status):
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _words(self) -> str:
+        """The last that it said, for an error."""
+        if self._status is None:
+            return "(it has never spoken)"
+        return f"(it has dropped {self._status['dropped']} words; the last it says is '{self._status['why']}')"
+
+
+def _key(file: str | None) -> bytes | None:
+    try:
+        return None if file is None else read_key(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"watchdog.key_file: {error}") from error

@@ -1,0 +1,1 @@
+"""From messages of cameras, joints and frames to views and states."""

@@ -1,0 +1,1 @@
+"""One run with an operator: asked, shown, obeyed."""

@@ -1,0 +1,162 @@
+"""The person at the terminal, who is shown what each action would do and says whether it is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from gnfactor.files import write_file
+from gnfactor.ros.config import RobotConfig
+from gnfactor.ros.journal import Asked, Journal
+from gnfactor.ros.link import RobotMode
+from gnfactor.ros.plan import Answer, Plan, changes_nothing
+from gnfactor.ros.session.forecast import forecast
+from gnfactor.ros.session.preview import draw_plan, step_lines
+from gnfactor.video import write_png
+
+Confirm = Literal["each", "first", "never"]
+"""Before every motion, before the first one of the run, not at all."""
+Ask: TypeAlias = Callable[[str], str]
+"""Shows a question and returns what was typed."""
+Say: TypeAlias = Callable[[str], None]
+"""Shows a line."""
+
+LATEST = "latest.png"
+STOP = "q"
+"""Key that ends a run; also what a terminal that is gone says."""
+_MOST_REFUSALS = 3
+"""So many actions in a row may be refused with nobody to ask, before the run is over."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a key means."""
+
+    words: str
+    answer: Answer
+
+
+_DONE, _STOPPED = Choice("the task is done", "done"), Choice("stop here", "stop")
+_IF_ALLOWED = {"y": Choice("do it", "go"), "n": Choice("do not, ask the policy again", "refuse")}
+_IF_REFUSED = {"n": Choice("ask the policy again", "refuse")}
+_IF_IN_ERROR = {"r": Choice("recover the robot", "recover")}
+_IN_DRY_RUN = {"": Choice("look and ask the policy again", "pass")}
+_ALWAYS = {"d": _DONE, STOP: _STOPPED}
+
+
+class Operator:
+    """Approves plans, one after the other, in the name of whoever sits at the terminal.
+
+    Every plan is drawn into `folder` and said in words, whether anybody is asked or not. An action that would change
+    nothing is the policy's word that it is done.
+    """
+
+    def __init__(
+        self,
+        config: RobotConfig,
+        folder: Path,
+        say: Say,
+        ask: Ask,
+        journal: Journal,
+        confirm: Confirm = "each",
+        dry_run: bool = False,
+    ) -> None:
+        """Who is asked, and how.
+
+        Args:
+            config: of the robot.
+            folder: where the pictures go.
+            say: shows a line.
+            ask: shows a question and returns the answer.
+            journal: told of questions and answers.
+            confirm: when to ask.
+            dry_run: nothing will be sent; the questions are whether to look again.
+        """
+        self._config, self._folder, self._say, self._ask, self._journal = config, folder, say, ask, journal
+        self._confirm: Confirm = confirm
+        self._dry_run = dry_run
+        self._count, self._refusals, self._has_agreed = 0, 0, False
+
+    def approve(self, plan: Plan) -> Answer:
+        """What the operator wants done with a plan, the guard's judgement before his eyes.
+
+        Raises:
+            DataError: the picture cannot be written, without which nobody can be asked.
+        """
+        self._count += 1
+        self._show(plan)
+        self._refusals = 0 if plan.verdict.ok else self._refusals + 1
+        if plan.verdict.ok and changes_nothing(plan, self._config):
+            self._say("  the gripper is there already and the fingers stay as they are: the policy is done")
+            if self._confirm == "never" or not self._dry_run:
+                return "done"
+        if self._confirm == "never" or (self._confirm == "first" and not self._dry_run and self._has_agreed):
+            return self._answer_alone(plan)
+        answer = self._choose(self._choices(plan))
+        self._has_agreed = self._has_agreed or answer == "go"
+        return answer
+
+    def _show(self, plan: Plan) -> None:
+        expected = forecast(plan, self._config)
+        step = step_lines(plan)
+        would = "would send" if self._dry_run or not plan.verdict.ok else "will send"
+        sends = [f"{would}: {line}" if number == 0 else line for number, line in enumerate(expected.lines)]
+        trips = [] if expected.trips in (None, plan.verdict.reason) else [f"it would be stopped: {expected.trips}"]
+        lines = [*step, *sends, *trips]
+        path = self._folder / f"action{self._count:03d}.png"
+        write_png(path, draw_plan(plan, self._config, lines))
+        write_file(self._folder / LATEST, path.read_bytes())
+        self._say(f"action {self._count}: {lines[0]}")
+        for line in lines[1:]:
+            self._say(f"  {line}")
+        self._say(f"  picture: {path} (and {LATEST})")
+
+    def _answer_alone(self, plan: Plan) -> Answer:
+        if plan.verdict.ok:
+            return "pass" if self._dry_run else "go"
+        if self._refusals < _MOST_REFUSALS:
+            return "refuse"
+        self._say(f"  {_MOST_REFUSALS} actions in a row were refused and nobody is to be asked: the run is over")
+        return "stop"
+
+    def _choices(self, plan: Plan) -> Mapping[str, Choice]:
+        if self._dry_run:
+            return {**_IN_DRY_RUN, **_ALWAYS}
+        if plan.verdict.ok:
+            return {**_IF_ALLOWED, **_ALWAYS}
+        in_error = plan.state.mode is RobotMode.REFLEX or bool(plan.state.errors)
+        return {**_IF_REFUSED, **(_IF_IN_ERROR if in_error else {}), **_ALWAYS}
+
+    def _choose(self, choices: Mapping[str, Choice]) -> Answer:
+        keys = ", ".join(f"{key or 'Enter'}: {choice.words}" for key, choice in choices.items())
+        while True:
+            said = self._ask(f"{keys} > ").strip().lower()
+            self._journal.note(Asked(keys, said))
+            if said in choices:
+                return choices[said].answer
+            self._say(f"  '{said}' is none of the answers")
+
+
+def typed(question: str) -> str:
+    """What is typed after the question appears; keys pressed before do not count, and a terminal that is gone stops.
+
+    Otherwise a second Enter would agree to a motion that nobody has seen yet.
+    """
+    _forget_typed_ahead()
+    try:
+        return input(question)
+    except EOFError:
+        return STOP
+
+
+def _forget_typed_ahead() -> None:
+    try:
+        import termios  # noqa: PLC0415 (not on every system)
+    except ImportError:
+        return
+    with suppress(termios.error, OSError):  # not a terminal
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
