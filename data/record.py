@@ -276,17 +276,19 @@ def _parse(arguments: Sequence[str] | None) -> tuple[Wanted, str | None]:
     parser = Parser(prog="python -m data.record", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("store", type=Path, help="folder of the store; made, or continued if it is there")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that differ from the file's")
-    parser.add_argument("--config", required=True, metavar="ROBOT.yaml", help="the robot and its cell")
+    parser.add_argument(
+        "--config", action="append", required=True, metavar="ROBOT.yaml", help="the robot and its cell; repeatable"
+    )
     parser.add_argument("--task", required=True, help="name; letters, digits and underscores")
     parser.add_argument("--variation", type=int, default=0, help="which kind of the task; 0 if it is not given")
     parser.add_argument("--instruction", action="append", required=True, help="what is done; again for other words")
     parser.add_argument("--image-size", type=int, default=128, help="width and height of the stored pictures")
     parser.add_argument("--accept-calibration", metavar="NAME", help="who answers for a calibration not checked")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     size = cast("int", given.image_size)
     wanted = Wanted(
         store=cast("Path", given.store),
-        robot=load([str(given.config), *cast("list[str]", given.settings)]),
+        robot=load([*cast("list[str]", given.config), *cast("list[str]", given.settings)]),
         task=str(given.task),
         variation=cast("int", given.variation),
         instructions=tuple(cast("list[str]", given.instruction)),

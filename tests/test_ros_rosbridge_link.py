@@ -232,12 +232,12 @@ class Forgetting(dict[str, Any]):
 
 
 def test_an_action_that_nobody_serves_is_said_before_anything_moves() -> None:
-    config = config_of(1, "trajectory")
+    config = config_of(1, "trajectory", "link.timeout_s=0.6")
     with (
-        linked(config, mute=(f"{config.actions.grip_move}/status",)) as (link, _, _),
-        pytest.raises(RobotError, match="no server of the action /franka_gripper/move has been heard"),
+        lab(config, mute=(f"{config.actions.grip_move}/status",)) as (named, _, _),
+        pytest.raises(RobotError, match=r"after 0.6 s \(link.timeout_s\), no server of /franka_gripper/move has been"),
     ):
-        link.start_grip(GripCommand(1, link.now_s() + 3, 0.08, 0.1, 25.0, grasp=False, tolerance_m=0.08))
+        RosbridgeLink(named)
 
 
 @pytest.mark.parametrize("ros", [1, 2])
@@ -318,7 +318,7 @@ def test_a_killed_camera_is_said_with_its_age() -> None:
     with linked(config_of(2, "trajectory")) as (link, _, server):
         server.mute.add("/overhead/depth")
         time.sleep(0.6)
-        with pytest.raises(RobotError, match=r"of 'overhead' is \d\.\d+ s old and its newest depth 0\.[4-9]\d s"):
+        with pytest.raises(RobotError, match=r"of 'overhead' is \d\.\d+ s old"):
             link.observe(0.3)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from threading import Lock
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from gnfactor.errors import RobotError
 from gnfactor.ros.bridge_messages import type_name
@@ -44,6 +44,8 @@ _READERS: Mapping[Role, Callable[[Goal], str | None]] = {
 }
 """Why a result is no success."""
 _STATUS_MS = 50
+_HEARD_S, _POLL_S = 1.0, 0.005
+"""How long after a connection a server may take to be heard; it speaks five times a second."""
 _FORGOTTEN_S = 3.0
 """A server that has not named our goal for so long does not know it any more."""
 _ENDS = {
@@ -53,7 +55,7 @@ _ENDS = {
 """Of GoalStatus, by generation of ROS; without a word: it has succeeded."""
 
 
-def bridge_actions(bridge: Rosbridge, config: RobotConfig) -> dict[Role, RobotAction]:
+def bridge_actions(bridge: Rosbridge, config: RobotConfig) -> dict[Role, BridgeAction]:
     """The actions that a robot of this configuration is asked for."""
     names = config.actions
     wanted: dict[Role, str] = {"move": names.grip_move, "grasp": names.grip_grasp, "recovery": names.recovery}
@@ -67,15 +69,28 @@ def bridge_actions(bridge: Rosbridge, config: RobotConfig) -> dict[Role, RobotAc
     return {role: make(bridge, name, role) for role, name in wanted.items()}
 
 
+@runtime_checkable
+class BridgeAction(RobotAction, Protocol):
+    """One action behind a bridge."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its server has been heard over this connection."""
+        ...
+
+
 class TopicAction:
     """An action of ROS 1, over its plain topics."""
 
     def __init__(self, bridge: Rosbridge, name: str, role: Role) -> None:
         kind = KINDS[1][role]
-        self._bridge, self._name = bridge, name
+        self._bridge, self.name = bridge, name
         self._role: Role = role
         self._lock = Lock()
-        self._id, self._result, self._named_s = "", None, 0.0
+        self._id, self._result, self.named_s = "", None, 0.0
         self._heard_on = 0
         bridge.advertise(f"{name}/goal", f"{kind}ActionGoal")
         bridge.advertise(f"{name}/cancel", "actionlib_msgs/GoalID")
@@ -85,25 +100,32 @@ class TopicAction:
         )
         bridge.subscribe(f"{name}/status", statuses)
 
+    @property
+    def is_there(self) -> bool:
+        return self._heard_on == self._bridge.connections
+
     def start(self, goal: Goal) -> None:
-        if self._heard_on != self._bridge.connections:
-            raise RobotError(f"no server of the action {self._name} has been heard; is it running on the robot?")
+        end_s = time.monotonic() + _HEARD_S
+        while not self.is_there:
+            if time.monotonic() > end_s:
+                raise RobotError(f"no server of the action {self.name} has been heard; is it running on the robot?")
+            time.sleep(_POLL_S)
         with self._lock:
-            self._id, self._result, self._named_s = self._bridge.next_number(), None, time.monotonic()
-        self._bridge.publish(f"{self._name}/goal", {"goal_id": {"id": self._id}, "goal": goal})
+            self._id, self._result, self.named_s = self._bridge.next_number(), None, time.monotonic()
+        self._bridge.publish(f"{self.name}/goal", {"goal_id": {"id": self._id}, "goal": goal})
 
     def cancel(self) -> None:
         """End whatever the server does, whoever asked for it."""
-        self._bridge.publish(f"{self._name}/cancel", {})
+        self._bridge.publish(f"{self.name}/cancel", {})
 
     def state(self) -> GoalState:
         with self._lock:
-            result, forgotten_s = self._result, time.monotonic() - self._named_s
+            result, forgotten_s = self._result, time.monotonic() - self.named_s
         if result is not None:
-            return _end(1, self._name, self._role, result.status.status, _fields(result.result), result.status.text)
+            return _end(1, self.name, self._role, result.status.status, _fields(result.result), result.status.text)
         if forgotten_s <= _FORGOTTEN_S:
             return GoalState("running")
-        return GoalState("failed", f"the server of {self._name} has not named our goal for {forgotten_s:.1f} s")
+        return GoalState("failed", f"the server of {self.name} has not named our goal for {forgotten_s:.1f} s")
 
     def _on_result(self, message: Any) -> None:
         with self._lock:
@@ -114,40 +136,45 @@ class TopicAction:
         with self._lock:
             self._heard_on = self._bridge.connections
             if any(status.goal_id.id == self._id for status in message.status_list):
-                self._named_s = time.monotonic()
+                self.named_s = time.monotonic()
 
 
 class OperationAction:
     """An action of ROS 2, which the bridge asks for in our name."""
 
     def __init__(self, bridge: Rosbridge, name: str, role: Role) -> None:
-        self._bridge, self._name = bridge, name
+        self._bridge, self.name = bridge, name
         self._role: Role = role
         self._kind = type_name(2, KINDS[2][role], "action")
         self._id: str | None = None
         self._answer: Future[Mapping[str, Any]] | None = None
 
+    @property
+    def is_there(self) -> bool:
+        """Only a goal finds out."""
+        return True
+
     def start(self, goal: Goal) -> None:
         self._id = self._bridge.next_number()
-        operation = {"op": "send_action_goal", "action": self._name, "action_type": self._kind, "args": goal}
+        operation = {"op": "send_action_goal", "action": self.name, "action_type": self._kind, "args": goal}
         self._answer = self._bridge.request(operation, self._id)
 
     def cancel(self) -> None:
         """End our last goal, also one that was sent over a connection that has been lost."""
         if self._id is None or (self._answer is not None and self._answer.done() and not self._answer.exception()):
             return
-        self._bridge.send({"op": "cancel_action_goal", "id": self._id, "action": self._name})
+        self._bridge.send({"op": "cancel_action_goal", "id": self._id, "action": self.name})
 
     def state(self) -> GoalState:
         if self._answer is None or not self._answer.done():
             return GoalState("running")
         lost = self._answer.exception()
         if lost is not None:
-            return GoalState("failed", f"{self._name}: {lost}")
+            return GoalState("failed", f"{self.name}: {lost}")
         frame = self._answer.result()
         if not frame["result"]:
-            return GoalState("failed", f"{self._name}: {frame.get('values')}")
-        return _end(2, self._name, self._role, frame["status"], frame["values"], "")
+            return GoalState("failed", f"{self.name}: {frame.get('values')}")
+        return _end(2, self.name, self._role, frame["status"], frame["values"], "")
 
 
 def _fields(message: Any) -> Any:

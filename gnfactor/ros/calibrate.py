@@ -236,13 +236,15 @@ def _parse(arguments: Sequence[str] | None) -> Task:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--check", action="store_true", help="look at the arm in several poses, and judge")
     what.add_argument("--show", action="store_true", help="say whether a check has passed; needs no robot")
-    parser.add_argument("--config", required=True, metavar="ROBOT.yaml", help="the robot and its cell")
+    parser.add_argument(
+        "--config", action="append", required=True, metavar="ROBOT.yaml", help="the robot and its cell; repeatable"
+    )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that differ from the file's")
     parser.add_argument("--poses", type=int, help="in how many to look; calibration.poses if it is not given")
     parser.add_argument("--move", action="store_true", help="the arm moves itself, after a question each time")
     parser.add_argument("--out", type=Path, help="folder of report and pictures; one below log.folder otherwise")
-    given = parser.parse_args(arguments)
-    config = load([str(given.config), *cast("list[str]", given.settings)])
+    given = parser.parse_intermixed_args(arguments)
+    config = load([*cast("list[str]", given.config), *cast("list[str]", given.settings)])
     poses = cast("int", config.calibration.poses if given.poses is None else given.poses)
     if poses < config.calibration.min_sightings:
         raise ConfigError(

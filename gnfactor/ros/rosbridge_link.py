@@ -28,6 +28,7 @@ CLOCK_KINDS = {1: "rosapi/GetTime", 2: "rosapi_msgs/srv/GetTime"}
 _CLOCK_ASKED, _CLOCK_AGAIN_S = 5, 10.0
 """How often the clock is asked for at first, and after how long once more."""
 _ROSAPI = "rosapi must run beside the bridge, as its launch file has it"
+_POLL_S = 0.005
 _STATE_MS = 10
 """Least time between two states; franka_ros2 may publish a thousand in a second."""
 
@@ -78,11 +79,13 @@ class RosbridgeTransport:
         return self._bridge.connections
 
     def start(self, hear_watchdog: Callable[[str], None]) -> None:
-        """Connect, and learn the robot's clock.
+        """Connect, learn the robot's clock, and hear that all servers of actions are there.
 
         Raises:
-            RobotError: the bridge cannot be reached in time, or its clock cannot be known well enough.
+            RobotError: the bridge cannot be reached, its clock cannot be known well enough, or a server does not
+                speak within link.timeout_s.
         """
+        end_s = time.monotonic() + self._config.link.timeout_s
         if self._config.watchdog.required:
             kind = type_name(self._config.ros, "std_msgs/String")
             words = Subscription(kind, lambda message: hear_watchdog(message.data))
@@ -97,6 +100,13 @@ class RosbridgeTransport:
             self._clock.now_s()
         except RobotError as error:
             raise RobotError(f"{error}; {_ROSAPI}{self.hint()}") from error
+        while absent := [action.name for action in self._actions.values() if not action.is_there]:
+            if time.monotonic() > end_s:
+                raise RobotError(
+                    f"after {self._config.link.timeout_s} s (link.timeout_s), no server of {', '.join(absent)} has "
+                    f"been heard{self.hint()}: start the robot's software, or correct these names"
+                )
+            time.sleep(_POLL_S)
 
     def now_s(self) -> float:
         """The robot's clock; asks for it again from time to time, without waiting for the answer."""
