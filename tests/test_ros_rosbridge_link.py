@@ -231,9 +231,12 @@ def test_a_loop_that_hangs_is_held_by_the_watchdog_and_must_hold_itself_before_i
         wait_until(lambda: not robot.fake.holding)
         held_s = wait_until(lambda: robot.fake.holding)
         assert held_s < link._config.watchdog.timeout_s + 0.3
-        link.wait(0.15)
+        time.sleep(0.15)
+        with pytest.raises(RobotError, match=r"this program said nothing for 0\.\d+ s while the arm moved"):
+            link.wait(0.1)
+        target = PoseTarget(2, link.now_s() + 1, robot.fake.pose)
         with pytest.raises(RobotError, match=r"the watchdog: .*(held: silent for 0\.\d+ s|because of silence)"):
-            link.stream(target_of(link, 2))
+            link.stream(target)
         link.hold()
         link.stream(target_of(link, 3))
 
