@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.errors import ConfigError, DataError, GNFactorError, RobotError
+from gnfactor.errors import ConfigError, DataError, GNFactorError, ObservationError, RobotError
 from gnfactor.kinematics import between
 from gnfactor.rollout import Episode
-from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Judged, Seen
+from gnfactor.ros import confirmation
+from gnfactor.ros.interruption import signals_interrupt, uninterrupted
+from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Failed, Judged, Seen
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
 from gnfactor.ros.links.listening_link import ListeningLink
 from gnfactor.ros.session.interruption import signals_interrupt, uninterrupted
@@ -358,10 +360,23 @@ def test_whatever_is_answered_and_whatever_fails_the_last_word_is_hold(
 
 
 def test_ctrl_c_at_the_question_holds_and_goes_on(tmp_path: Path) -> None:
-    robot = robot_for()
+    robot, journal = robot_for(), Kept()
     with pytest.raises(KeyboardInterrupt):
-        perform(robot, Moving(DOWN), Answers("y", KeyboardInterrupt()), tmp_path)
+        perform(robot, Moving(DOWN), Answers("y", KeyboardInterrupt()), tmp_path, journal)
     assert robot.holding
+    assert journal.events[-1] == Failed("interrupted by Ctrl-C, or by a signal to end")
+
+
+def test_a_policy_that_fails_ends_the_run_in_a_hold_and_the_log_says_why(tmp_path: Path) -> None:
+    class Failing(Moving):
+        def act(self, observations: Sequence[Observation], instructions: Sequence[str]) -> list[Action]:
+            raise ObservationError("it sees nothing")
+
+    robot, journal = robot_for(), Kept()
+    with pytest.raises(ObservationError):
+        perform(robot, Failing(DOWN), Answers(), tmp_path, journal)
+    assert robot.holding
+    assert journal.events[-1] == Failed("it sees nothing")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

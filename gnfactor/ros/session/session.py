@@ -9,7 +9,7 @@ from pathlib import Path
 from gnfactor.agent import DeviceName
 from gnfactor.envs.base import LiveScene, Policy
 from gnfactor.errors import ConfigError, RobotError
-from gnfactor.rollout import Episode, rollout
+from gnfactor.rollout import Episode, describe, rollout
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.journal import Ended, Event, Failed, Journal
 from gnfactor.ros.link import RobotLink
@@ -92,6 +92,13 @@ def act(
     try:
         env = RobotEnv(used, order.robot, image_size, operator.approve, told)
         episode = rollout(env, policy, LiveScene(order.instruction), order.max_steps, on_refusal="continue")
+    except KeyboardInterrupt:
+        journal.note(Failed("interrupted by Ctrl-C, or by a signal to end"))
+        raise
+    except Exception as error:
+        journal.note(Failed(describe(error)))
+        raise
+    else:
         if episode.ending == "crashed":
             journal.note(Failed(episode.reason or "unknown"))
         return episode
