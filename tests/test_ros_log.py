@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 
 from gnfactor.envs.base import LiveScene
-from gnfactor.errors import DataError, RobotError
+from gnfactor.errors import DataError, MissingExtraError, RobotError
 from gnfactor.rollout import rollout
 from gnfactor.ros import log as run_log
 from gnfactor.ros.journal import (
@@ -221,6 +222,15 @@ def test_viewers_find_pictures_calibrations_and_poses_under_schemas_that_they_kn
             assert schema is not None
             extra = json.loads(message.data).keys() - json.loads(schema.data)["properties"].keys()
             assert not extra, channel.topic
+
+
+def test_without_the_package_the_extra_is_named_and_no_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcap.writer", None)
+    with pytest.raises(MissingExtraError, match=r"gnfactor\[robot\]"):
+        RunLog(tmp_path / "run.mcap", header())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_disk_that_is_too_slow_ends_the_run_before_memory_does(
