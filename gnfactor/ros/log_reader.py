@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from gnfactor.errors import DataError, MissingExtraError
 from gnfactor.ros.journal import Event
-from gnfactor.ros.log_format import Decoder
+from gnfactor.ros.log_decoder import Decoder
 from gnfactor.ros.run_header import FORMAT, RunHeader, header_from_texts
 
 if TYPE_CHECKING:
