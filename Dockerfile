@@ -1,5 +1,5 @@
 # Three images from one file; docs/install.md says which one is for whom.
-#   docker build --target robot -t gnfactor-robot .       the library alone, for a robot's computer
+#   docker build --target robot -t gnfactor-robot .       a policy beside a robot: no simulator, no training
 #   docker build --target train -t gnfactor .             training and the built-in world, on CUDA
 #   docker build --target rlbench -t gnfactor-rlbench \
 #       --build-arg ACCEPT_COPPELIASIM_LICENSE=yes --build-arg ACCEPT_RLBENCH_LICENSE=yes .
@@ -26,11 +26,12 @@ FROM python AS robot
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY --from=wheel /build/constraints.txt /build/torch.txt /build/wheels/ /wheels/
 RUN python -m pip install --index-url "$TORCH_INDEX" -r /wheels/torch.txt \
-    && python -m pip install -c /wheels/constraints.txt /wheels/*.whl \
+    && python -m pip install -c /wheels/constraints.txt "$(ls /wheels/*.whl)[robot]" \
     && python -m pip check \
     && useradd --create-home --uid 1000 robot
 USER 1000
 WORKDIR /home/robot
+COPY configs/robot configs/robot
 RUN python -c "import gnfactor.agent, gnfactor.checkpoint, perceiver"
 
 FROM python AS train

@@ -7,7 +7,7 @@ arguments: restarts come from a generator seeded anew in every call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil, cos, pi, sin
 
@@ -47,12 +47,14 @@ _BEFORE_TURN = np.array(
         for link in FRANKA_CHAIN
     ]
 )
-_ARRIVED_M, _ARRIVED_RAD = 1e-4, 1e-3
-_DAMPING = 1e-4 * np.eye(6)
-_MAX_STEP_RAD = 0.3
-_ITERATIONS, _LINE_ITERATIONS = 60, 15
-_DRIFTING, _DRIFT_GAIN = 15, 0.3
-_RESTARTS = 10
+ARRIVED_M, ARRIVED_RAD = 1e-4, 1e-3
+DAMPING = 1e-4 * np.eye(6)
+MAX_STEP_RAD = 0.3
+ITERATIONS, LINE_ITERATIONS = 60, 15
+"""Of one search, and of one that only has to go on a little."""
+DRIFTING, DRIFT_GAIN = 15, 0.3
+"""For so many steps a search drifts, by this share of what is left."""
+RESTARTS = 10
 LINE_STEP_M, LINE_STEP_RAD = 0.01, 0.08
 """How far apart the poses of a straight line are that are looked at."""
 _LINE_MAX_JUMP_RAD = 0.35
@@ -83,7 +85,7 @@ class Reach:
 
     @property
     def arrived(self) -> bool:
-        return self.miss_m < _ARRIVED_M and self.miss_rad < _ARRIVED_RAD
+        return self.miss_m < ARRIVED_M and self.miss_rad < ARRIVED_RAD
 
 
 def link_poses(joints: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7 4 4"]:
@@ -114,7 +116,7 @@ def search(
     arm: ArmModel,
     world_from_gripper: Float[np.ndarray, "4 4"],
     start: Float[np.ndarray, "7"],
-    iterations: int = _ITERATIONS,
+    iterations: int = ITERATIONS,
     posture: Float[np.ndarray, "7"] | None = None,
 ) -> Reach:
     """Damped least squares from `start` within the joints' limits, in at most so many steps.
@@ -136,9 +138,9 @@ def search(
         if reach.arrived or i == iterations:
             break
         slopes = _jacobian(links, here[:3, 3])
-        drift = _DRIFT_GAIN * (posture - joints) if posture is not None and i < _DRIFTING else np.zeros(7)
-        step = drift + slopes.T @ np.linalg.solve(slopes @ slopes.T + _DAMPING, error - slopes @ drift)
-        step *= min(1.0, _MAX_STEP_RAD / max(float(np.abs(step).max()), 1e-12))
+        drift = DRIFT_GAIN * (posture - joints) if posture is not None and i < DRIFTING else np.zeros(7)
+        step = drift + slopes.T @ np.linalg.solve(slopes @ slopes.T + DAMPING, error - slopes @ drift)
+        step *= min(1.0, MAX_STEP_RAD / max(float(np.abs(step).max()), 1e-12))
         joints = np.clip(joints + step, arm.joint_lower, arm.joint_upper)
     return reach  # pyright: ignore[reportPossiblyUnboundVariable] (the range is never empty)
 
@@ -160,9 +162,25 @@ def straight_path(
     arm: ArmModel, start: Float[np.ndarray, "7"], world_from_gripper: Float[np.ndarray, "4 4"]
 ) -> Float[np.ndarray, "steps 7"] | None:
     """Joint path along which the gripper moves straight and turns evenly, or None where the arm cannot."""
+    poses = line(gripper_pose(arm, start), world_from_gripper)
+    return follow(lambda pose, joints: search(arm, pose, joints, LINE_ITERATIONS), start, poses)
+
+
+def follow(
+    step: Callable[[Float[np.ndarray, "4 4"], Float[np.ndarray, "7"]], Reach],
+    start: Float[np.ndarray, "7"],
+    poses: Float[np.ndarray, "poses 4 4"],
+) -> Float[np.ndarray, "poses 7"] | None:
+    """Joint path through poses that lie close together, or None where the arm cannot go on or would have to jump.
+
+    Args:
+        step: searches joint positions for a pose from those of the pose before.
+        start: joint positions at the first pose.
+        poses: `world_from_gripper`, as `line` gives them.
+    """
     path = [start]
-    for pose in line(gripper_pose(arm, start), world_from_gripper)[1:]:
-        reach = search(arm, pose, path[-1], _LINE_ITERATIONS)
+    for pose in poses[1:]:
+        reach = step(pose, path[-1])
         if not reach.arrived or np.abs(reach.joints - path[-1]).max() > _LINE_MAX_JUMP_RAD:
             return None
         path.append(reach.joints)
@@ -222,7 +240,7 @@ def _starts(arm: ArmModel, near: Float[np.ndarray, "7"]) -> Iterator[Float[np.nd
     yield near
     yield arm.middle
     chance = np.random.default_rng(0)
-    for _ in range(_RESTARTS):
+    for _ in range(RESTARTS):
         yield chance.uniform(arm.joint_lower, arm.joint_upper)
 
 

@@ -144,9 +144,11 @@ def test_what_comes_from_another_stage_was_made_there() -> None:
         assert source.removeprefix("/build/").strip("/") in made, source
 
 
-def test_the_robot_gets_the_wheel_alone_and_no_root() -> None:
+def test_the_robot_gets_the_wheel_and_robots_configurations_and_no_root() -> None:
     robot = STAGES["robot"]
-    assert robot.having("COPY") == ["--from=wheel /build/constraints.txt /build/torch.txt /build/wheels/ /wheels/"]
+    wheel = "--from=wheel /build/constraints.txt /build/torch.txt /build/wheels/ /wheels/"
+    assert robot.having("COPY") == [wheel, "configs/robot configs/robot"]
+    assert "[robot]" in robot.having("RUN")[0]
     assert "apt-get" not in " ".join(robot.having("RUN"))
     user = robot.having("USER")[-1]
     assert int(user) > 0
