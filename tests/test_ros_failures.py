@@ -203,6 +203,8 @@ def test_a_hung_bridge_is_stopped_by_the_watchdog_and_goes_on_when_asked_anew(
     finally:
         bridge.kill(signal.SIGCONT)
     episode = bridge.wait_for("episode", WAY_S)["episode"]
+    assert episode["ending"] in ("crashed", "lost"), "it went on by itself"
+    assert re.search("said nothing for|watchdog|state has not come", episode["reason"]), episode
     time.sleep(STILL_FOR_S)
     assert robot.truth.peak_m_s(moment_s + stopped.after_s) < STILL_M_S, "it moved when the bridge woke up"
     bridges.expected.append((bridge.log, episode["reason"]))

@@ -6,7 +6,7 @@ from gnfactor.envs.base import LiveScene
 from gnfactor.envs.check import check_env
 from gnfactor.ros.robot_env import RobotEnv
 from gnfactor.ros.rosbridge_link import RosbridgeLink
-from tests.test_ros_rosbridge_link import config_of, lab
+from tests.rosbridge_lab import config_of, lab
 
 
 @pytest.mark.parametrize(("ros", "executor"), [(1, "impedance"), (2, "trajectory")])

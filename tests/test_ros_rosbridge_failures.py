@@ -20,8 +20,9 @@ from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.link import JointTrajectory
 from gnfactor.ros.rosbridge import PING_S, PONG_S
 from gnfactor.ros.rosbridge_link import RosbridgeLink
-from tests.rosbridge_server import Bridge, Robot
-from tests.test_ros_rosbridge_link import config_of, lab, linked, target_of, wait_until
+from tests.bridged_robot import Robot
+from tests.rosbridge_lab import config_of, lab, linked, target_of, wait_until
+from tests.rosbridge_server import Bridge
 
 SECRET = "open-sesame-and-nothing-else"
 NOTICED_S = 0.3

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,62 +10,13 @@ from gnfactor.actions import Action, ArmTarget
 from gnfactor.errors import ConfigError, RobotError
 from gnfactor.kinematics import between
 from gnfactor.ros import bridge_actions
-from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.executors import Executor, Outcome
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
 from gnfactor.ros.rosbridge_link import RosbridgeLink
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.scene import ARM
 from tests.fake_robot import EYES
-from tests.rosbridge_server import Bridge, Robot, bridge_config
-
-EXACT = "executor.arrived_m=0.004"
-
-
-def config_of(ros: int, executor: str, *overrides: str) -> RobotConfig:
-    target = ["topics.target=/target_pose"] if ros == 2 and executor == "impedance" else []
-    return bridge_config(ros, f"executor.name={executor}", EXACT, *target, *overrides)
-
-
-@contextmanager
-def lab(config: RobotConfig, **bridge: Any) -> Iterator[tuple[RobotConfig, Robot, Bridge]]:
-    """A robot behind a bridge, and the configuration that names it."""
-    robot = Robot(config)
-    try:
-        server = Bridge(robot, **bridge)
-        try:
-            yield replace(config, link=replace(config.link, uri=server.uri)), robot, server
-        finally:
-            server.kill()
-    finally:
-        robot.close()
-
-
-@contextmanager
-def linked(config: RobotConfig, **bridge: Any) -> Iterator[tuple[RosbridgeLink, Robot, Bridge]]:
-    """A link to such a robot, held once."""
-    with lab(config, **bridge) as (named, robot, server):
-        link = RosbridgeLink(named)
-        try:
-            link.hold()
-            yield link, robot, server
-        finally:
-            link.close()
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Seconds until something is so."""
-    began_s = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - began_s < seconds, "it never came"
-        time.sleep(0.002)
-    return time.monotonic() - began_s
-
-
-def target_of(link: RosbridgeLink, sequence: int, lift_m: float = 0.0, life_s: float = 0.5) -> PoseTarget:
-    pose = link.state().base_from_gripper
-    pose[2, 3] += lift_m
-    return PoseTarget(sequence, link.now_s() + life_s, pose)
+from tests.rosbridge_lab import config_of, lab, linked, target_of, wait_until
 
 
 @pytest.mark.parametrize("ros", [1, 2])
@@ -283,9 +231,12 @@ def test_a_loop_that_hangs_is_held_by_the_watchdog_and_must_hold_itself_before_i
         wait_until(lambda: not robot.fake.holding)
         held_s = wait_until(lambda: robot.fake.holding)
         assert held_s < link._config.watchdog.timeout_s + 0.3
-        link.wait(0.15)
+        time.sleep(0.15)
+        with pytest.raises(RobotError, match=r"this program said nothing for 0\.\d+ s while the arm moved"):
+            link.wait(0.1)
+        target = PoseTarget(2, link.now_s() + 1, robot.fake.pose)
         with pytest.raises(RobotError, match=r"the watchdog: .*(held: silent for 0\.\d+ s|because of silence)"):
-            link.stream(target_of(link, 2))
+            link.stream(target)
         link.hold()
         link.stream(target_of(link, 3))
 

@@ -90,8 +90,9 @@ class TopicAction:
         self._bridge, self.name = bridge, name
         self._role: Role = role
         self._lock = Lock()
-        self._id, self._result, self.named_s = "", None, 0.0
-        self._heard_on = 0
+        self._id, self._result, self._named_s = "", None, 0.0
+        self._heard_on = self._sent_on = 0
+        """Connections, by their count."""
         bridge.advertise(f"{name}/goal", f"{kind}ActionGoal")
         bridge.advertise(f"{name}/cancel", "actionlib_msgs/GoalID")
         bridge.subscribe(f"{name}/result", Subscription(f"{kind}ActionResult", self._on_result))
@@ -111,7 +112,8 @@ class TopicAction:
                 raise RobotError(f"no server of the action {self.name} has been heard; is it running on the robot?")
             time.sleep(_POLL_S)
         with self._lock:
-            self._id, self._result, self.named_s = self._bridge.next_number(), None, time.monotonic()
+            self._id, self._result, self._named_s = self._bridge.next_number(), None, time.monotonic()
+            self._sent_on = self._bridge.connections
         self._bridge.publish(f"{self.name}/goal", {"goal_id": {"id": self._id}, "goal": goal})
 
     def cancel(self) -> None:
@@ -120,9 +122,11 @@ class TopicAction:
 
     def state(self) -> GoalState:
         with self._lock:
-            result, forgotten_s = self._result, time.monotonic() - self.named_s
+            result, forgotten_s = self._result, time.monotonic() - self._named_s
         if result is not None:
             return _end(1, self.name, self._role, result.status.status, _fields(result.result), result.status.text)
+        if self._sent_on != self._bridge.connections:
+            return GoalState("failed", f"{self.name}: the connection was lost while it was under way")
         if forgotten_s <= _FORGOTTEN_S:
             return GoalState("running")
         return GoalState("failed", f"the server of {self.name} has not named our goal for {forgotten_s:.1f} s")
@@ -136,7 +140,7 @@ class TopicAction:
         with self._lock:
             self._heard_on = self._bridge.connections
             if any(status.goal_id.id == self._id for status in message.status_list):
-                self.named_s = time.monotonic()
+                self._named_s = time.monotonic()
 
 
 class OperationAction:

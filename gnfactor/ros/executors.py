@@ -117,7 +117,7 @@ class Executor:
                 return self._recover()
             if answer in ("done", "stop"):
                 return Outcome(ended="done" if answer == "done" else "stopped")
-            if plan.verdict.ok and answer in _REASONS:
+            if plan.verdict.ok and answer != "go":
                 return Outcome(refused=_REASONS[answer])
             if plan.verdict.ok:  # time has passed since
                 plan = self._look(action)

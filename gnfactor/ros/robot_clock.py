@@ -19,12 +19,12 @@ class Estimate:
 
     offset_s: float
     error_s: float
-    """When it was made."""
+    """At the time at which it was made; it grows from then on."""
     made_s: float
     """On our steady clock."""
 
     def error_at(self, steady_s: float) -> float:
-        """It grows."""
+        """At a time of our steady clock."""
         return self.error_s + DRIFT * (steady_s - self.made_s)
 
 

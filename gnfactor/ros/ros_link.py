@@ -288,8 +288,16 @@ class RosLink:
         return True
 
     def _beat(self) -> None:
-        if self._moves and self._voice is not None:
-            self._voice.heartbeat()
+        """Say that we are there, while something moves; a program that hung finds its motion lost when it wakes."""
+        if self._voice is None or not self._moves:
+            return
+        quiet_s, allowed_s = self._voice.quiet_s(), self._config.watchdog.timeout_s
+        if quiet_s > allowed_s:
+            raise RobotError(
+                f"this program said nothing for {quiet_s:.2f} s while the arm moved; after {allowed_s} s "
+                "(watchdog.timeout_s) the watchdog holds it"
+            )
+        self._voice.heartbeat()
 
     def _check_reach(self) -> None:
         complaint = "this link is closed" if self._is_closed else self._transport.loss()

@@ -17,7 +17,7 @@ from threading import Condition, Event, Thread, current_thread
 from typing import Any
 from uuid import uuid4
 
-from gnfactor.errors import DataError, MissingExtraError, RobotError
+from gnfactor.errors import GNFactorError, MissingExtraError, RobotError
 from gnfactor.ros.bridge_access import BridgeAccess
 from gnfactor.ros.bridge_messages import INSTALL, BridgeMessages, with_attributes
 
@@ -237,7 +237,7 @@ class Rosbridge:
                     answer.set_result(frame)
             elif frame["op"] == "status" and frame["level"] in ("error", "warning"):
                 self.complain(str(frame["msg"]))
-        except (DataError, AttributeError, TypeError, ValueError, KeyError) as error:
+        except (GNFactorError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             self.complain(f"the bridge sent what cannot be read: {error}")
 
     def _drop(self, why: str) -> None:

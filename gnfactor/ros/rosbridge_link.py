@@ -173,11 +173,13 @@ class RosbridgeTransport:
 
         def learn(answer: Future[Mapping[str, Any]]) -> None:
             answered_s = time.monotonic()
-            frame = answer.result() if answer.exception() is None else {"result": False}
-            if frame["result"]:
-                self._clock.learn(asked_s, seconds(with_attributes(frame["values"]).time), answered_s)
+            if answer.exception() is not None:  # the connection is lost, which is said elsewhere
+                return
+            values = answer.result().get("values")
+            if answer.result()["result"]:
+                self._clock.learn(asked_s, seconds(with_attributes(values).time), answered_s)
             else:
-                self._bridge.complain(f"{CLOCK_SERVICE}: {frame.get('values')}")
+                self._bridge.complain(f"{CLOCK_SERVICE}: {values}")
 
         operation = {"op": "call_service", "service": CLOCK_SERVICE, "type": CLOCK_KINDS[self._config.ros]}
         answer = self._bridge.request(operation, self._bridge.next_number())

@@ -62,6 +62,10 @@ class Voice:
         if time.monotonic() - self._last_word_s >= 1 / self._config.watchdog.heartbeat_hz:
             self._word("heartbeat", self._now_s() + _LIFE_S)
 
+    def quiet_s(self) -> float:
+        """How long ago the last word was said."""
+        return time.monotonic() - self._last_word_s
+
     def arm(self) -> None:
         """Have a motion watched that somebody else carries out, before it begins.
 
