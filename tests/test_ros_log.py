@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 
 from gnfactor.envs.base import LiveScene
-from gnfactor.errors import DataError, RobotError
+from gnfactor.errors import DataError, MissingExtraError, RobotError
 from gnfactor.rollout import rollout
+from gnfactor.ros import log as run_log
 from gnfactor.ros.journal import (
     Began,
     Commanded,
@@ -35,6 +37,7 @@ from gnfactor.ros.link import (
 from gnfactor.ros.log import RunLog
 from gnfactor.ros.log_reader import Recording
 from gnfactor.ros.robot_env import RobotEnv
+from gnfactor.scene import Camera, Observation, View
 from tests.fake_robot import FakeRobot, robot_config
 from tests.made_up_events import MAKERS, Maker, same
 from tests.recorded_run import INSTRUCTION, Wanderer, header, record, robot_for, written
@@ -219,3 +222,28 @@ def test_viewers_find_pictures_calibrations_and_poses_under_schemas_that_they_kn
             assert schema is not None
             extra = json.loads(message.data).keys() - json.loads(schema.data)["properties"].keys()
             assert not extra, channel.topic
+
+
+def test_without_the_package_the_extra_is_named_and_no_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcap.writer", None)
+    with pytest.raises(MissingExtraError, match=r"gnfactor\[robot\]"):
+        RunLog(tmp_path / "run.mcap", header())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_too_slow_ends_the_run_before_memory_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_log, "_MOST_WAITING_BYTES", 100_000)
+    large = View(Camera(np.eye(3), np.eye(4), 200, 200), np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200)))
+    log = RunLog(tmp_path / "run.mcap", header())
+    log.note(Began("press it"))
+    with pytest.raises(DataError, match="written too slowly: 0 MiB wait; take a faster disk"):
+        log.note(Seen(Observation(0, 0.0, {"front": large}, {})))
+    with pytest.raises(DataError, match="written too slowly"):
+        log.note(Began("press it again"))
+    with pytest.raises(DataError, match="written too slowly"):
+        log.close()
+    assert [one.event for one in Recording(tmp_path / "run.mcap").events()] == [Began("press it")]

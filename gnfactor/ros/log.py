@@ -148,13 +148,14 @@ class _File:
         self._channels: dict[str, int] = {}
         self._schemas: dict[str, int] = {}
         self._count = 0
+        make_writer = _writer_type()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("xb")
         except OSError as error:
             raise DataError(f"the log {path} cannot be made: {error.strerror}; name another log.folder") from error
         try:
-            self._writer = _writer(self._file)
+            self._writer = make_writer(self._file, enable_data_crcs=True)
             self._writer.start(library=f"gnfactor {header.versions.get('gnfactor', '')}")
             self._writer.add_metadata(FORMAT, header_to_texts(header))
             arm = header.config.arm
@@ -242,9 +243,9 @@ def _bytes_of(event: Event) -> int:
     return _EVENT_BYTES + sum(view.rgb.nbytes + view.depth_m.nbytes for view in views)
 
 
-def _writer(file: IO[bytes]) -> Writer:
+def _writer_type() -> type[Writer]:
     try:
         from mcap.writer import Writer  # noqa: PLC0415 (optional: only a robot's computer needs it)
     except ImportError as error:
         raise MissingExtraError("mcap", "pip install 'gnfactor[robot]'") from error
-    return Writer(file, enable_data_crcs=True)
+    return Writer
