@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -42,19 +42,18 @@ def hand_config(*overrides: str) -> RobotConfig:
 class Studio:
     """One scene of the built-in world, photographed with the arm anywhere."""
 
-    def __init__(self, names: Sequence[str] = EYES, size: tuple[int, int] = SIZE) -> None:
+    def __init__(self) -> None:
         env = TabletopEnv((), (8, 8))
         env.reset(SeededScene("open_drawer", 0, 0))
-        self._names, self._size = names, size
         self.model, self.data = env.model, env.data
         self.arm = Arm(self.model)
         self._renderer = RayRenderer(self.model)
 
-    def photograph(self, joints: np.ndarray, fingers_m: np.ndarray) -> Mapping[str, View]:
+    def photograph(self, joints: np.ndarray, fingers_m: np.ndarray, names: Iterable[str] = EYES) -> Mapping[str, View]:
         self.data.qpos[self.arm.qpos] = joints - np.eye(7)[3] * JOINT_4_OFFSET
         self.data.qpos[self.arm.finger_qpos] = fingers_m
         mujoco.mj_kinematics(self.model, self.data)
-        cameras = tabletop_cameras(self.arm.tip_pose(self.data), self._size, self._names)
+        cameras = tabletop_cameras(self.arm.tip_pose(self.data), SIZE, tuple(names))
         return dict(zip(cameras, self._renderer.render(self.data, list(cameras.values())), strict=True))
 
 
@@ -81,7 +80,7 @@ class HandRobot(FakeRobot):
     def observe(self, max_age_s: float) -> Mapping[str, RobotView]:
         self.clock_s += 1e-3
         self.stamp_s = self.clock_s
-        seen = studio().photograph(self.joints, self.fingers_m)
+        seen = studio().photograph(self.joints, self.fingers_m, self.config.cameras)
         views = {name: RobotView(view.camera, view.rgb, view.depth_m, self.clock_s) for name, view in seen.items()}
         return {name: self.alter_view(displaced(views[name], self.world_from_wrong)) for name in self.config.cameras}
 

@@ -95,7 +95,7 @@ def pairs(demonstration: Demonstration) -> Iterator[tuple[object, object]]:
 
 
 @given(keys=st.text(st.sampled_from(".xocyuz?"), max_size=12))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_whatever_is_pressed_nothing_but_the_fingers_is_told_to_move(keys: str) -> None:
     robot = guided()
     demonstration, _ = recorded(robot, f".{keys}yyq{'q' * 4}")

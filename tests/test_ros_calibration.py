@@ -40,7 +40,8 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 @pytest.fixture
 def config(tmp_path: Path) -> RobotConfig:
-    return in_folder(hand_config(), tmp_path / "records")
+    quick = hand_config("executor.speed_m_s=0.25", "executor.turn_speed_rad_s=1.0")
+    return in_folder(quick, tmp_path / "records")
 
 
 def in_folder(config: RobotConfig, folder: Path) -> RobotConfig:
@@ -145,7 +146,7 @@ def test_a_folder_that_cannot_be_made_is_said(config: RobotConfig, tmp_path: Pat
 
 
 @given(distance_m=st.floats(0, 0.02), turn_deg=st.floats(0, 2), axis=st.sampled_from(range(3)))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_a_camera_that_was_moved_is_noticed_beyond_the_limits_and_not_within(
     distance_m: float, turn_deg: float, axis: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
