@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from gnfactor.ros.session.deploy import check_fit
 
 from gnfactor.agent import Agent
 from gnfactor.checkpoint import CheckpointInfo, checkpoint_path, load_policy, write_checkpoint
@@ -32,6 +31,7 @@ from gnfactor.ros.link import RobotMode
 from gnfactor.ros.links import connect
 from gnfactor.ros.log.header import weights_sha256
 from gnfactor.ros.log.reader import Recording
+from gnfactor.ros.session.deploy import check_fit
 from gnfactor.ros.session.operator import STOP, typed
 from tests.fake_robot import ROBOTS, FakeRobot, robot_config
 from tests.synthetic import TINY

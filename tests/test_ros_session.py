@@ -20,8 +20,6 @@ from gnfactor.actions import Action, ArmTarget
 from gnfactor.errors import ConfigError, DataError, GNFactorError, ObservationError, RobotError
 from gnfactor.kinematics import between
 from gnfactor.rollout import Episode
-from gnfactor.ros import confirmation
-from gnfactor.ros.interruption import signals_interrupt, uninterrupted
 from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Failed, Judged, Seen
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
 from gnfactor.ros.links.listening_link import ListeningLink

@@ -46,8 +46,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     def command(console: Console) -> int:  # noqa: ARG001 (this speaks to the operator, on standard output)
         from gnfactor.ros.config import load  # noqa: PLC0415 (a typo waits for none of these)
-        from gnfactor.ros.session.session import Order, Terminal  # noqa: PLC0415
         from gnfactor.ros.session.deploy import deploy, new_folder  # noqa: PLC0415
+        from gnfactor.ros.session.session import Order, Terminal  # noqa: PLC0415
 
         given = parser.parse_intermixed_args(args)
         overrides, instruction = split_words(given.words)

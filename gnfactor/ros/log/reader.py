@@ -10,13 +10,8 @@ from typing import IO, TYPE_CHECKING
 
 from gnfactor.errors import DataError, MissingExtraError
 from gnfactor.ros.journal import Event
-<<<<<<< HEAD:gnfactor/ros/log/reader.py
-from gnfactor.ros.log.format import Decoder
+from gnfactor.ros.log.decoder import Decoder
 from gnfactor.ros.log.header import FORMAT, RunHeader, header_from_texts
-=======
-from gnfactor.ros.log_decoder import Decoder
-from gnfactor.ros.run_header import FORMAT, RunHeader, header_from_texts
->>>>>>> u4:gnfactor/ros/log_reader.py
 
 if TYPE_CHECKING:
     from mcap.records import Chunk, McapRecord, Message

@@ -1,4 +1,4 @@
-"""From the messages of a log (`gnfactor.ros.log_format`) to the events that they were made of.
+"""From the messages of a log (`gnfactor.ros.log.format`) to the events that they were made of.
 
 A log may come from anybody: every number, text and size is checked, and nothing in it can run code.
 """
@@ -32,7 +32,7 @@ from gnfactor.ros.journal import (
     Stated,
 )
 from gnfactor.ros.link import Progress, RobotMode, RobotState
-from gnfactor.ros.log_format import COMMANDS, DEPTH_TYPES
+from gnfactor.ros.log.format import COMMANDS, DEPTH_TYPES
 from gnfactor.scene import ArmState, Camera, Observation, View
 
 _LARGEST_PX = 16384
