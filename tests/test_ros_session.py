@@ -66,7 +66,7 @@ class Answers:
     """A terminal at which these answers are given; then it is gone."""
 
     def __init__(self, *answers: str | BaseException) -> None:
-        self._answers = chain(answers, repeat(confirmation.STOP))
+        self._answers = chain(answers, repeat(operator.STOP))
         self.questions: list[str] = []
         self.lines: list[str] = []
         self.on_question: Callable[[], None] = lambda: None
@@ -116,7 +116,7 @@ DOWN = (0.0, 0.0, -0.05)
 def small_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of a run here; only tests about pictures need it."""
     if "picture" not in request.node.name:
-        monkeypatch.setattr(confirmation, "draw_plan", lambda *_: np.zeros((2, 2, 3), np.uint8))
+        monkeypatch.setattr(operator, "draw_plan", lambda *_: np.zeros((2, 2, 3), np.uint8))
 
 
 def test_yes_moves_and_done_ends_the_run(tmp_path: Path) -> None:
