@@ -60,7 +60,7 @@ def camera_overrides(name: str) -> list[str]:
 def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
     cameras = CAMERAS if CHECKPOINT else CAMERAS[:1]
     options = [word for name in cameras for word in ("--camera", f"{name}={name}")]
-    with cell(tmp_path_factory.mktemp("ros"), *options, "--size", "128") as made:
+    with cell(tmp_path_factory.mktemp("ros"), *options, "--size", "128", "--camera-hz", "15") as made:
         yield made
 
 
