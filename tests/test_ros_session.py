@@ -23,6 +23,7 @@ from gnfactor.rollout import Episode
 from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Failed, Judged, Seen
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
 from gnfactor.ros.links.listening_link import ListeningLink
+from gnfactor.ros.session import operator
 from gnfactor.ros.session.interruption import signals_interrupt, uninterrupted
 from gnfactor.ros.session.session import Order, Terminal, act
 from gnfactor.scene import ARM, Observation
