@@ -51,7 +51,7 @@ def action_to(
 near = st.floats(-0.08, 0.08)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.tuples(near, near, near), st.tuples(near, near, near), st.sampled_from(["impedance", "trajectory", "moveit"]))
 def test_what_is_foretold_is_what_is_sent(
     step: tuple[float, float, float], turn: tuple[float, float, float], name: str
@@ -141,7 +141,7 @@ def test_what_is_allowed_is_green_and_what_is_refused_red() -> None:
         assert not (picture == other).all(-1).any()
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.tuples(near, near, near), st.booleans())
 def test_an_action_changes_nothing_exactly_where_the_executor_would_say_arrived(
     step: tuple[float, float, float], is_open: bool

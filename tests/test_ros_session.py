@@ -322,7 +322,7 @@ faults = st.sampled_from(
 steps = st.tuples(*[st.floats(-0.6, 0.6)] * 3) | st.tuples(*[st.floats(-0.05, 0.05)] * 3) | st.just((np.nan, 0.0, 0.0))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.data())
 def test_whatever_is_answered_and_whatever_fails_the_last_word_is_hold(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
