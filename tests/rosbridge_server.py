@@ -65,6 +65,7 @@ class Bridge:
         tls: SSLContext | None = None,
         rosauth_secret: str | None = None,
         bearer: str | None = None,
+        sends_on_to: str | None = None,
         mute: tuple[str, ...] = (),
         answer_delay_s: float = 0.0,
         deaf_s: float = 0.15,
@@ -74,7 +75,7 @@ class Bridge:
         self.mute, self.answer_delay_s, self.alter = set(mute), answer_delay_s, alter
         self._deaf_s = deaf_s if self.ros == 1 else 0.0
         """What is published so soon after a connection reaches nobody: in ROS 1 the others are still connecting."""
-        self._rosauth, self._bearer = rosauth_secret, bearer
+        self._rosauth, self._bearer, self._sends_on_to = rosauth_secret, bearer, sends_on_to
         self._goals: dict[str, tuple[str, str, Client]] = {}
         self._results: list[tuple[str, str]] = []
         self._clients: list[Client] = []
@@ -103,6 +104,8 @@ class Bridge:
             thread.join()
 
     def _admit(self, _: ServerConnection, request: Request) -> Response | None:
+        if self._sends_on_to is not None:
+            return Response(302, "Found", Headers({"Location": self._sends_on_to, "Content-Length": "0"}), b"")
         given = request.headers.get("Authorization", "")
         if self._bearer is None or hmac.compare_digest(given, f"Bearer {self._bearer}"):
             return None
@@ -164,6 +167,8 @@ class Bridge:
         elif topic == topics.target:
             pose = message["pose"]
             assert message["header"]["frame_id"] == robot.config.arm.base_frame
+            seconds, nanoseconds = message["header"]["stamp"].values()
+            assert abs(seconds + 1e-9 * nanoseconds - robot.now_s()) < 1, "stamps are of the robot's clock"
             robot.pull(Pose(list(pose["position"].values()), list(pose["orientation"].values())))
         elif topic.endswith("/goal"):
             action = topic.removesuffix("/goal")

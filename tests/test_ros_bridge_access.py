@@ -61,6 +61,13 @@ def test_what_is_no_address_of_a_websocket_is_refused(uri: str | None) -> None:
         bridge_access(LinkConfig(uri=uri))
 
 
+@pytest.mark.parametrize(("uri", "port"), [("ws://robot", 80), ("wss://robot", 443), ("ws://robot:9090/x", 9090)])
+def test_a_port_is_the_usual_one_unless_it_is_said(uri: str, port: int) -> None:
+    assert bridge_access(LinkConfig(uri=uri)).port == port
+    with pytest.raises(ConfigError, match="no usable port"):
+        bridge_access(LinkConfig(uri="ws://robot:99999"))
+
+
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError, match="holds a user or a password") as caught:
         bridge_access(LinkConfig(uri=f"wss://me:{SECRET}@robot.lab"))
@@ -109,13 +116,13 @@ def test_the_clock_is_never_wrong_by_more_than_it_says(ahead_s: float, asked: li
         robot_s = ahead_s + (asked_s + there_s) * (1 + drift)
         steady.now_s = answered_s
         clock.learn(asked_s, robot_s, answered_s)
-        if there_s + back_s <= 0.1:
+        if (answered_s - asked_s) / 2 <= 0.05:
             margin_s = 0.05 if margin_s is None else margin_s
         if margin_s is None:
             with pytest.raises(RobotError, match=r"at most link.max_clock_error_s, 0.05 s"):
                 clock.now_s()
         else:
-            allowed_s = 0.05 + DRIFT * clock.age_s() + 1e-6
+            allowed_s = 0.05 + DRIFT * (clock.age_s() + 0.2)
             assert abs(clock.now_s() - (ahead_s + steady.now_s * (1 + drift))) <= allowed_s
         steady.now_s += pause_s
 

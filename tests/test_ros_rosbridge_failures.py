@@ -251,6 +251,14 @@ def test_a_wrong_secret_or_none_is_refused_and_not_repeated(
         assert {"bearer": "401", "rosauth": "token"}[auth] in str(caught.value)
 
 
+def test_a_bridge_that_sends_us_elsewhere_is_not_obeyed() -> None:
+    config = config_of(1, "impedance", "link.timeout_s=0.5")
+    with lab(config) as (_, _, other), lab(config, sends_on_to=other.uri) as (named, _, _):
+        with pytest.raises(RobotError, match=r"cannot be reached: .*(redirect|302)"):
+            RosbridgeLink(named)
+        assert other._clients == []
+
+
 def test_a_thread_is_not_left_behind() -> None:
     before = threading.active_count()
     with lab(config_of(1, "impedance")) as (config, _, _):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.errors import ConfigError, RobotError
+from gnfactor.errors import ConfigError, MissingExtraError, RobotError
 from gnfactor.kinematics import between
 from gnfactor.ros import bridge_actions
+from gnfactor.ros.connect import connect
 from gnfactor.ros.executors import Executor, Outcome
-from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotMode
+from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotLink, RobotMode
 from gnfactor.ros.rosbridge_link import RosbridgeLink
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.scene import ARM
@@ -285,6 +287,21 @@ def test_a_robot_that_falls_silent_behind_a_bridge_that_does_not_is_lost() -> No
         with pytest.raises(RobotError, match=r"lost.*hold before the next motion"):
             link.stream(target_of(link, 1))
         link.hold()
+
+
+def test_the_link_is_made_by_its_name_and_is_a_robots_link() -> None:
+    with lab(config_of(2, "trajectory")) as (config, _, _):
+        link = connect(config)
+        assert isinstance(link, RosbridgeLink)
+        assert isinstance(link, RobotLink)
+        link.close()
+
+
+@pytest.mark.parametrize("package", ["websockets.sync.client", "cbor2", "rosbags.serde"])
+def test_a_package_that_is_missing_is_named_with_how_to_get_it(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=f"'{package.partition('.')[0]}'.*pip install gnfactor\\[robot\\]"):
+        RosbridgeLink(config_of(1, "impedance"))
 
 
 def test_another_scheme_is_refused_before_anything_is_tried() -> None:

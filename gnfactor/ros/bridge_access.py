@@ -25,6 +25,8 @@ class BridgeAccess:
     """The way in."""
 
     uri: str
+    host: str
+    port: int
     tls: ssl.SSLContext | None
     """None: not encrypted."""
     headers: Mapping[str, str] = field(repr=False)
@@ -61,6 +63,8 @@ def bridge_access(config: LinkConfig) -> BridgeAccess:
     is_bearer = config.auth == "bearer"
     return BridgeAccess(
         uri,
+        parts.hostname,
+        _port(uri),
         _tls(config.tls_ca) if parts.scheme == "wss" else None,
         {"Authorization": f"Bearer {secret}"} if secret is not None and is_bearer else {},
         None if is_bearer else secret,
@@ -84,6 +88,16 @@ def rosauth(secret: str, destination: str, time_s: int, nonce: str) -> dict[str,
         "level": ROSAUTH_LEVEL,
         "end": end_s,
     }
+
+
+def _port(uri: str) -> int:
+    parts = urlsplit(uri)
+    try:
+        return parts.port or {"ws": 80, "wss": 443}[parts.scheme]
+    except ValueError as error:
+        raise ConfigError(
+            f"link.uri is {uri}, which has no usable port; something like {EXAMPLES} is expected"
+        ) from error
 
 
 def _secret(path: str) -> str:

@@ -315,6 +315,7 @@ class RosLink:
             if time.monotonic() - self._began_s > self._config.link.timeout_s:
                 self._held_connection = 0
                 raise RobotError(complaint)
+            self._check_reach()
             time.sleep(_POLL_S)
         if (latch := self._voice.latch()) is not None:
             raise RobotError(latch)

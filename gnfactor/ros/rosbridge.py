@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
+from socket import create_connection
 from threading import Condition, Event, Thread, current_thread
 from typing import Any
 from uuid import uuid4
@@ -63,7 +64,7 @@ class Rosbridge:
         except ModuleNotFoundError as error:
             raise MissingExtraError("websockets", INSTALL) from error
         self._access, self._messages = access, messages
-        self._connect, self._failures = connect, (OSError, WebSocketException)
+        self._connect, self._failures = connect, (OSError, ValueError, WebSocketException)
         self._subscriptions: dict[str, Subscription] = {}
         self._advertised: dict[str, str] = {}
         self._answers: dict[str, Future[Mapping[str, Any]]] = {}
@@ -184,12 +185,15 @@ class Rosbridge:
 
     def _open(self) -> Any:
         access = self._access
+        # With a socket of ours, websockets refuses to be sent on to another address.
+        line = create_connection((access.host, access.port), OPEN_S)
+        line.settimeout(None)
         return self._connect(
             access.uri,
+            sock=line,
             ssl=access.tls,
             additional_headers=dict(access.headers),
             compression=None,
-            proxy=None,
             open_timeout=OPEN_S,
             ping_interval=PING_S,
             ping_timeout=PONG_S,
