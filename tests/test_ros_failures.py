@@ -69,10 +69,11 @@ def release_stop(cell: Cell) -> None:
 FAILURES = {
     "stale state": Failure(1.5, r"the state is \d+\.\d+ s old", *switched("stale_states")),
     "silent state": Failure(2.0, r"the state is \d+\.\d+ s old|silent|state", *switched("silent_state")),
+    # From when the switch is asked for, which takes a service of ROS a while on a loaded machine.
     "reflex": Failure(
-        1.0, "mode is REFLEX", lambda cell: cell.client.trigger("force_reflex"), lambda cell: cell.client.recover()
+        1.5, "mode is REFLEX", lambda cell: cell.client.trigger("force_reflex"), lambda cell: cell.client.recover()
     ),
-    "user stop": Failure(1.0, "mode is USER_STOPPED", lambda cell: cell.client.switch("user_stop", True), release_stop),
+    "user stop": Failure(1.5, "mode is USER_STOPPED", lambda cell: cell.client.switch("user_stop", True), release_stop),
     "killed watchdog": Failure(2.5, "watchdog", lambda cell: cell.watchdog.kill(), lambda cell: cell.start_watchdog()),
     # The guard looks at pictures before a motion and nobody does in it: the motion ends as planned, and is the last.
     "stale pictures": Failure(WAY_S, r"picture.*old", *switched("stale_pictures")),
