@@ -51,6 +51,7 @@ def main(rank: int, world: int, port: str, store: Path, out: Path) -> None:
     found = gradients(store, rank, world)
     if rank == 0:
         save_file(found, out)
+    torch.distributed.barrier()  # whoever leaves first would pull the other's connection from under its threads
     torch.distributed.destroy_process_group()
 
 

@@ -16,7 +16,6 @@ from mcap.reader import make_reader
 from gnfactor.envs.base import LiveScene
 from gnfactor.errors import DataError, MissingExtraError, RobotError
 from gnfactor.rollout import rollout
-from gnfactor.ros import log as run_log
 from gnfactor.ros.journal import (
     Began,
     Commanded,
@@ -34,6 +33,7 @@ from gnfactor.ros.link import (
     RobotMode,
 )
 from gnfactor.ros.links.journalled_link import JournalledLink
+from gnfactor.ros.log import writer as run_log
 from gnfactor.ros.log.reader import Recording
 from gnfactor.ros.log.writer import RunLog
 from gnfactor.ros.robot_env import RobotEnv
