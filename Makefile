@@ -67,10 +67,7 @@ rlbench-contract: env
 # own: rospy knows one node and one master in its life.
 ros-test: env
 	@$(RUN) tools/ros.py install $(ROS)
-	@failed=0; for file in $(shell grep -lE 'pytest\.mark\.ros\b' tests/test_ros_*.py); do \
-		echo "$$file"; GNFACTOR_ROS=required $(RUN) tools/ros.py run $(ROS) -- \
-			$(RUN) -m pytest -q -m ros -p no:cacheprovider $$file || failed=1; \
-	done; exit $$failed
+	@$(RUN) tools/ros.py test $(ROS)
 
 clean:
 	rm -rf $(VENV) $(ROS) runs data/stores .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,11 @@
-"""ROS 1 from Debian, for tests: `python tools/ros.py install FOLDER`, `python tools/ros.py run FOLDER -- COMMAND...`.
+"""ROS 1 from Debian, for tests: `python tools/ros.py install|test FOLDER`, or `run FOLDER -- COMMAND...`.
 
 `install` gets Debian's packages where they are missing (this needs Debian 12, apt and root) and fills FOLDER with
 links to ROS's Python modules and to nothing else: a virtual environment sees rospy, but none of Debian's other
 packages. `run` starts a command that finds them, talks to a master on the loopback interface only and, where the kernel
-allows it, sees no other interface at all. It takes CPython 3.11, for which Debian 12 has compiled them.
+allows it, sees no other interface at all. `test` runs every file of tests that needs ROS, each in a network of its own:
+first those that measure times, alone, then the others by twos. It takes CPython 3.11, for which Debian 12 has compiled
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 DEBIAN = Path("/usr/lib/python3/dist-packages")
@@ -44,6 +49,9 @@ MODULES = (
 COMPILED = "netifaces"
 """An extension module for CPython 3.11, in one file."""
 PYTHON = (3, 11)
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+TIMED = ("test_ros_failures.py",)
+"""Measure how soon an arm is still, which takes a computer that does nothing else."""
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
@@ -53,10 +61,12 @@ def main(args: Sequence[str]) -> int:
     match args:
         case ["install", folder]:
             return install(Path(folder))
+        case ["test", folder]:
+            return test(Path(folder))
         case ["run", folder, "--", *command] if command:
             return run(Path(folder), command)
         case _:
-            print("usage: python tools/ros.py install FOLDER | run FOLDER -- COMMAND...", file=sys.stderr)
+            print("usage: python tools/ros.py install FOLDER | test FOLDER | run FOLDER -- COMMAND...", file=sys.stderr)
             return 2
 
 
@@ -106,6 +116,35 @@ def run(folder: Path, command: Sequence[str]) -> int:
         print("ROS shares this machine's network, on its loopback interface: a network of its own takes root on Linux")
     sys.stdout.flush()
     return subprocess.run(command, check=False).returncode
+
+
+def test(folder: Path) -> int:
+    """All tests that need ROS; 1 where any has failed or was not there."""
+    files = [path for path in sorted(TESTS.glob("test_ros_*.py")) if "pytest.mark.ros" in path.read_text("utf-8")]
+    timed = [path for path in files if path.name in TIMED]
+    began_s = time.monotonic()
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(2) as two:
+        passed = [*one.map(partial(_test_file, folder), timed)]
+        passed += two.map(partial(_test_file, folder), [path for path in files if path not in timed])
+    print(f"{sum(passed)} of {len(files)} files of tests with ROS passed in {time.monotonic() - began_s:.0f} s")
+    return 0 if files and all(passed) else 1
+
+
+def _test_file(folder: Path, path: Path) -> bool:
+    """Whether the tests of one file pass; what they print is shown when they are through, never mixed with others'."""
+    pytest = [sys.executable, "-m", "pytest", "-q", "-m", "ros", "-p", "no:cacheprovider", str(path)]
+    command = [sys.executable, __file__, "run", str(folder), "--", *pytest]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "GNFACTOR_ROS": "required"},
+        cwd=TESTS.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(f"{path.name}\n{done.stdout}", flush=True)
+    return done.returncode == 0
 
 
 def leave_network() -> bool:

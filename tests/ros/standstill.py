@@ -35,3 +35,16 @@ def standstill(stamps_s: Sequence[float], speeds_m_s: Sequence[float], moment_s:
             way_m = float((speeds[:first] * np.diff(stamps[: first + 1])).sum())
             return Standstill(float(stamps[first] - moment_s), way_m)
     return None
+
+
+def last_motion(stamps_s: Sequence[float], speeds_m_s: Sequence[float], moment_s: float) -> Standstill:
+    """When an arm was still for good after a moment, as far as these samples go."""
+    stamps, speeds = np.array(stamps_s), np.array(speeds_m_s)
+    after = stamps >= moment_s
+    stamps, speeds = stamps[after], speeds[after]
+    moving = np.flatnonzero(speeds >= STILL_M_S)
+    end = int(moving[-1]) + 1 if len(moving) else 0
+    if end >= len(stamps):
+        raise AssertionError(f"the arm still moves, at {speeds[-1] * 1000 if len(speeds) else 0:.1f} mm/s")
+    way_m = float((speeds[:end] * np.diff(stamps[: end + 1])).sum())
+    return Standstill(float(stamps[end] - moment_s), way_m)

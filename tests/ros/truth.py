@@ -8,7 +8,7 @@ import numpy as np
 import rospy
 from geometry_msgs.msg import TwistStamped
 
-from tests.ros.standstill import Standstill, standstill
+from tests.ros.standstill import Standstill, last_motion, standstill
 
 VELOCITY = "/simulation/gripper_velocity"
 
@@ -36,6 +36,11 @@ class Truth:
         while (found := self._standstill(moment_s)) is None and time.monotonic() < end:
             time.sleep(0.05)
         return found
+
+    def settled(self, moment_s: float) -> Standstill:
+        """Of the arm after a moment, by all that has been seen since: from when on it has not moved."""
+        count = len(self._speeds_m_s)
+        return last_motion(self._stamps_s[:count], self._speeds_m_s[:count], moment_s)
 
     def _standstill(self, moment_s: float) -> Standstill | None:
         count = len(self._speeds_m_s)
