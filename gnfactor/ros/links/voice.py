@@ -72,16 +72,18 @@ class Voice:
         Raises:
             RobotError: the watchdog does not watch it.
         """
-        self._word("heartbeat", self._now_s() + _LIFE_S)
-        if not self._answers(lambda status: status["armed"] and status["session"] == self._session):
+        sequence = self._word("heartbeat", self._now_s() + _LIFE_S)
+        if not self._answers(lambda status: status["armed"] and self._has_heard(status, sequence)):
             raise RobotError(f"the watchdog does not watch our motion {self._words()}")
 
     def hold(self) -> str | None:
         """Have the arm held; None once the watchdog has done so, or why it has not."""
         end_s = time.monotonic() + _HOLD_S
         first = sequence = self._word("hold", self._now_s() + _LIFE_S)
-        while not self._answers(lambda status: self._has_heard(status, first), _HOLD_AGAIN_S):
+        while not self._answers(lambda status: self._has_held(status, first), _HOLD_AGAIN_S):
             if time.monotonic() > end_s:
+                if self._status is not None and self._status["owes_hold"]:
+                    return "the watchdog does not know the measured pose: goals are cancelled, the arm is not held yet"
                 return f"the watchdog has not answered our hold, said {sequence - first + 1} times {self._words()}"
             sequence = self._word("hold", self._now_s() + _LIFE_S)
         return None
@@ -98,8 +100,11 @@ class Voice:
         return None if silent_s <= SILENT_S else f"the watchdog has been silent on {topic} for {silent_s:.1f} s"
 
     def latch(self) -> str | None:
-        """Why it has held the arm by itself and lets no target through, if so."""
-        return f"the watchdog: {self._status['why']}" if self._status is not None and self._status["latched"] else None
+        """Why it lets no target of ours through, if so: it held the arm by itself, or another session held it."""
+        if self._status is None or self._status["mover"] == self._session:
+            return None
+        mover = f"session {self._status['mover']} has held the arm; " if self._status["mover"] else ""
+        return f"the watchdog: {mover}{self._status['why']}; hold before the next motion"
 
     def _word(
         self,
@@ -115,6 +120,9 @@ class Voice:
 
     def _has_heard(self, status: Mapping[str, Any], sequence: int) -> bool:
         return status["session"] == self._session and status["sequence"] >= sequence
+
+    def _has_held(self, status: Mapping[str, Any], sequence: int) -> bool:
+        return self._has_heard(status, sequence) and not status["owes_hold"]
 
     def _answers(self, is_done: Callable[[Mapping[str, Any]], bool], within_s: float = _ANSWER_S) -> bool:
         end_s = time.monotonic() + within_s
