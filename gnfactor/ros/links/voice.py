@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 from uuid import uuid4
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from gnfactor.errors import ConfigError, RobotError
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.link import PoseTarget
-from gnfactor.ros.watchdog import pack, read_key
+from gnfactor.ros.watchdog import Status, pack, read_key
 
 SILENT_S = 1.0
 """A watchdog that has not spoken for so long is lost."""
@@ -25,6 +25,8 @@ _HOLD_S, _HOLD_AGAIN_S = 1.0, 0.1
 _LIFE_S = 1.0
 """How long a heartbeat or a hold is valid."""
 _POLL_S = 0.002
+_STATUS: Mapping[str, type] = get_type_hints(Status)
+"""Type of each field."""
 
 
 class Voice:
@@ -50,8 +52,13 @@ class Voice:
         self._status_s = -np.inf
 
     def take(self, text: str) -> None:
-        """Keep what came on `topics.watchdog`."""
-        self._status, self._status_s = json.loads(text), time.monotonic()
+        """Keep what came on `topics.watchdog`, unless it is no status of our watchdog's: then it has not spoken."""
+        try:
+            status = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(status, dict) and all(isinstance(status.get(name), kind) for name, kind in _STATUS.items()):
+            self._status, self._status_s = status, time.monotonic()
 
     def target(self, target: PoseTarget) -> None:
         """Let the arm be pulled there."""

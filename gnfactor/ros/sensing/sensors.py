@@ -127,6 +127,15 @@ class Sensors:
         Raises:
             RobotError: a part has not come yet, or cannot be used.
         """
+        try:
+            return self._state()
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RobotError(
+                f"{self._config.topics.state} cannot be read as {STATE_TYPES[self._config.ros]}: {error}; are the "
+                "robot's messages of another version?"
+            ) from error
+
+    def _state(self) -> RobotState:
         topics, arm = self._config.topics, self._config.arm
         with self._lock:
             silent = [topic for topic in (topics.state, *self._joint_topics) if topic not in self._latest]
