@@ -17,6 +17,7 @@ from gnfactor.ros.link import PoseTarget
 from gnfactor.ros.links.rospy_node import choose_addresses
 from gnfactor.ros.links.voice import Voice
 from gnfactor.ros.watchdog import Gate, Orders, Pose, pack
+from tests.bridged_robot import status_of
 from tests.fake_robot import robot_config
 
 HERE = Pose([0.3, 0.0, 0.5], [1.0, 0.0, 0.0, 0.0])
@@ -27,7 +28,8 @@ class Wire:
     """A gate at the other end, that answers at once."""
 
     def __init__(self, config: RobotConfig = CONFIG, key: bytes | None = None, clock_ahead_s: float = 0.0) -> None:
-        self.gate, self.orders, self.ahead_s = Gate(config.watchdog.timeout_s, key), list[Orders](), clock_ahead_s
+        self.gate = Gate(config.watchdog.timeout_s, key, status_of(config))
+        self.orders, self.ahead_s = list[Orders](), clock_ahead_s
         self.words: list[str] = []
         self.measured: Pose | None = HERE
         self.voice = Voice(config, self.carry, time.time)
@@ -114,6 +116,30 @@ def test_a_hold_is_not_done_before_the_measured_pose_is_known() -> None:
     assert wire.gate.tick(HERE, time.monotonic()) == Orders(HERE, cancel=True)
     wire.measured = HERE
     assert wire.voice.hold() is None
+
+
+@pytest.mark.parametrize(
+    ("executor", "field", "value", "said"),
+    [
+        ("impedance", "timeout_s", 30.0, "--timeout is 30.0 s, more than watchdog.timeout_s, 0.3 s"),
+        ("impedance", "target", "/other", "--target is '/other', not '/cartesian"),
+        ("impedance", "frame", "world", "--frame is 'world', not 'panda_link0'"),
+        ("trajectory", "cancel", [], "--cancel is [], without /position_joint"),
+        ("moveit", "cancel", ["/other"], "without /move_group"),
+    ],
+)
+def test_a_watchdog_that_watches_something_else_lets_nothing_move(
+    executor: str, field: str, value: object, said: str
+) -> None:
+    config = robot_config(f"executor.name={executor}")
+    wire = Wire(config)
+    assert wire.voice.hold() is None
+    wire.voice.arm()
+    assert wire.voice.misfit() is None
+    setattr(wire.gate.status, field, value)
+    with pytest.raises(RobotError, match="started with other flags than fit") as caught:
+        wire.voice.arm()
+    assert said in str(caught.value)
 
 
 def test_a_hold_of_another_ends_our_leave_to_move() -> None:

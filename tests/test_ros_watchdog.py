@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from gnfactor.errors import ConfigError
 from gnfactor.ros import watchdog
 from gnfactor.ros.config import TopicsConfig, WatchdogConfig, load
 from gnfactor.ros.watchdog import STATUS_S, Gate, Orders, Pose, pack, pose_of, quaternion_xyzw, read_key
@@ -339,7 +341,35 @@ def test_its_defaults_are_those_of_the_panda() -> None:
     )
     assert flags.cancel == [config.actions.trajectory, config.actions.move_group]
     assert (flags.command, flags.status) == (TopicsConfig.command, TopicsConfig.watchdog)
-    assert (flags.timeout, flags.key_file) == (WatchdogConfig.timeout_s, None)
+    assert (flags.timeout, flags.key) == (WatchdogConfig.timeout_s, None)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        *(("--timeout", value, "0.05 to 2 seconds") for value in ("-1", "0", "nan", "inf", "60", "soon")),
+        ("--key-file", "/nowhere/key", "head -c 32 /dev/urandom"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_refused_in_a_line_before_ros_is_asked_for(
+    flag: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        watchdog.parse([f"{flag}={value}"])
+    assert said in capsys.readouterr().err
+
+
+def test_without_ros_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rospy", None)
+    monkeypatch.setattr(sys, "argv", ["watchdog.py"])
+    with pytest.raises(SystemExit, match=r"rospy.*setup\.bash, or apt-get install python3-rospy"):
+        watchdog.main()
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 30.0])
+def test_a_timeout_that_lets_an_arm_move_on_and_on_is_refused(seconds: float) -> None:
+    with pytest.raises(ConfigError, match=r"watchdog\.timeout_s is"):
+        WatchdogConfig(timeout_s=seconds)
 
 
 def test_it_reads_a_secret_and_refuses_an_empty_one(tmp_path: Path) -> None:

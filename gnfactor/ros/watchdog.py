@@ -30,6 +30,7 @@ POSE_LIFE_S = 0.3
 """A measured pose that is older is not known any more; to command it could make the arm jump."""
 MAX_LIFE_S = 5.0
 """A message that expires later than this from now comes from a clock that is wrong."""
+MAX_TIMEOUT_S = 2.0
 SAG_M, SAG_RAD = 0.03, 0.1
 """An arm that was held and hangs this far below stays told to be where it was: else each hold would let it sink."""
 _CONTROLLED = 2
@@ -69,6 +70,11 @@ class Status:
     why: str = "just started"
     """Of the last hold that nobody asked for, or of the last word that was dropped."""
     dropped: int = 0
+    timeout_s: float = 0.0
+    target: str = ""
+    frame: str = ""
+    cancel: list[str] = field(default_factory=list)
+    """How it was started: whoever moves the arm can see whether that is what has to be watched."""
 
 
 @dataclass
@@ -83,6 +89,9 @@ class Gate:
     _cancel_again_s: float = math.inf
     _held: Pose | None = None
     """Where the arm was told to stay; None since it may have moved."""
+
+    def __post_init__(self) -> None:
+        self.status.timeout_s = self.timeout_s
 
     def hear(self, text: str, measured: Pose | None, clock_s: float, steady_s: float) -> Orders:
         """A word of whoever moves the robot: dropped where anything about it is in doubt, else obeyed.
@@ -356,15 +365,43 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frame", default="panda_link0", help="of the poses")
     parser.add_argument("--command", default=COMMAND, help="topic of our words")
     parser.add_argument("--status", default=STATUS, help="topic of what it says of itself")
-    parser.add_argument("--timeout", type=float, default=0.3, help="seconds of silence until it holds")
-    parser.add_argument("--key-file", help="secret that signs our words; without one, none is asked for")
+    parser.add_argument("--timeout", type=_timeout_s, default=0.3, help="seconds of silence until it holds")
+    parser.add_argument(
+        "--key-file",
+        dest="key",
+        type=_key,
+        metavar="FILE",
+        help="secret that signs our words; without one, none is asked for",
+    )
     return parser.parse_args(args)
+
+
+def _timeout_s(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.05 <= seconds <= MAX_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"{text}; 0.05 to {MAX_TIMEOUT_S:.0f} seconds are expected")
+    return seconds
+
+
+def _key(path: str) -> bytes:
+    try:
+        return read_key(path)
+    except (OSError, ValueError) as error:
+        make = "`head -c 32 /dev/urandom | base64 > FILE` makes a secret, for both computers"
+        raise argparse.ArgumentTypeError(f"{error}; {make}") from error
 
 
 def main() -> None:
     """Watch until a signal or ROS ends it."""
     flags = parse()
-    import_module("rospy").init_node("gnfactor_watchdog", disable_signals=True)
+    try:
+        rospy = import_module("rospy")
+    except ImportError as error:
+        raise SystemExit(f"{error}: source ROS's setup.bash, or apt-get install python3-rospy (Debian 12)") from error
+    rospy.init_node("gnfactor_watchdog", disable_signals=True)
     over = threading.Event()
 
     def end(number: int, frame: object) -> None:  # noqa: ARG001 (what Python hands to it)
@@ -372,7 +409,8 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    node = Node(Gate(flags.timeout, read_key(flags.key_file) if flags.key_file else None), flags)
+    status = Status(target=flags.target, frame=flags.frame, cancel=flags.cancel)
+    node = Node(Gate(flags.timeout, flags.key, status), flags)
     print("watching", flush=True)
     node.run(over)
 

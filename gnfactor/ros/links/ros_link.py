@@ -319,8 +319,8 @@ class RosLink:
         if self._held_connection != self._transport.connections:
             raise RobotError("the robot was lost, or not held when that was asked for; hold before the next motion")
         self._wait_for_watchdog()
-        if self._voice is not None and (latch := self._voice.latch()) is not None:
-            raise RobotError(latch)
+        if self._voice is not None and (complaint := self._voice.misfit() or self._voice.latch()) is not None:
+            raise RobotError(complaint)
 
     def _wait_for_watchdog(self) -> None:
         """Until it speaks; at the beginning it may take as long as all others."""

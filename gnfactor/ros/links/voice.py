@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from itertools import count
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
@@ -25,7 +26,7 @@ _HOLD_S, _HOLD_AGAIN_S = 1.0, 0.1
 _LIFE_S = 1.0
 """How long a heartbeat or a hold is valid."""
 _POLL_S = 0.002
-_STATUS: Mapping[str, type] = get_type_hints(Status)
+_STATUS = {name: type(value) for name, value in asdict(Status()).items()}
 """Type of each field."""
 
 
@@ -80,6 +81,8 @@ class Voice:
             RobotError: the watchdog does not watch it.
         """
         sequence = self._word("heartbeat", self._now_s() + _LIFE_S)
+        if (misfit := self.misfit()) is not None:
+            raise RobotError(misfit)
         if not self._answers(lambda status: status["armed"] and self._has_heard(status, sequence)):
             raise RobotError(f"the watchdog does not watch our motion {self._words()}")
 
@@ -105,6 +108,25 @@ class Voice:
             )
         silent_s = time.monotonic() - self._status_s
         return None if silent_s <= SILENT_S else f"the watchdog has been silent on {topic} for {silent_s:.1f} s"
+
+    def misfit(self) -> str | None:
+        """Why it does not watch what this configuration moves, if so: it was started with other flags."""
+        if self._status is None:
+            return None
+        topics, actions, allowed_s = self._config.topics, self._config.actions, self._config.watchdog.timeout_s
+        by_executor = {"impedance": None, "trajectory": actions.trajectory, "moveit": actions.move_group}
+        action = by_executor[self._config.executor.name]
+        expected = {} if topics.target is None else {"target": topics.target, "frame": self._config.arm.base_frame}
+        wrong = [
+            f"--{name} is {self._status[name]!r}, not {value!r}"
+            for name, value in expected.items()
+            if self._status[name] != value
+        ]
+        if self._status["timeout_s"] > allowed_s:
+            wrong.append(f"--timeout is {self._status['timeout_s']} s, more than watchdog.timeout_s, {allowed_s} s")
+        if action is not None and action not in self._status["cancel"]:
+            wrong.append(f"--cancel is {self._status['cancel']}, without {action}")
+        return f"the watchdog was started with other flags than fit: {'; '.join(wrong)}" if wrong else None
 
     def latch(self) -> str | None:
         """Why it lets no target of ours through, if so: it held the arm by itself, or another session held it."""
