@@ -44,7 +44,7 @@ class Notes:
 
     def __init__(self, state: Callable[[], RobotState], silence_s: float = 0.0) -> None:
         self.pulls = list[np.ndarray]()
-        self.sensors: Any = SimpleNamespace(state=state, silence_s=lambda _: silence_s, missing=list)
+        self.sensors: Any = SimpleNamespace(state=state, silence_s=lambda _: silence_s, missing=list, adrift=list)
         self.actions = {"move": Action(), "grasp": Action(), "plan": Action()}
         self.connections = 1
 

@@ -347,11 +347,14 @@ class RosLink:
 
     def _wait_for_all(self) -> None:
         end_s = self._began_s + self._config.link.timeout_s
-        while missing := self._transport.sensors.missing():
+        sensors = self._transport.sensors
+        while (missing := sensors.missing()) or sensors.adrift():
             self._check_reach()
             if time.monotonic() > end_s:
+                silent = f"nothing has come on {', '.join(missing)}"
                 raise RobotError(
-                    f"after {self._config.link.timeout_s} s (link.timeout_s), nothing has come on {', '.join(missing)}"
+                    f"after {self._config.link.timeout_s} s (link.timeout_s), "
+                    f"{silent if missing else '; '.join(sensors.adrift())}"
                     f"{self._transport.hint()}: start the robot's software, or correct these names"
                 )
             time.sleep(_POLL_S)
