@@ -184,6 +184,7 @@ class Recorder:
 
     def _gripped(self, gripper_open: bool) -> str | None:
         robot = self._wanted.robot
+        self._link.hold()  # the watchdog lets nobody move before
         command = grip_command(robot, gripper_open, next(self._sequence), self._link.now_s())
         self._link.start_grip(command)
         while (progress := self._link.progress()).status == "running":

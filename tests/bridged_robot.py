@@ -16,7 +16,7 @@ import numpy as np
 from gnfactor import kinematics
 from gnfactor.ros.config import CameraConfig, RobotConfig, load
 from gnfactor.ros.link import GripCommand, JointTrajectory, PlanRequest, PoseTarget, RobotView
-from gnfactor.ros.watchdog import Gate, Orders, Pose
+from gnfactor.ros.watchdog import Gate, Orders, Pose, Status
 from tests.fake_env import make_camera, render
 from tests.fake_robot import EYES, IMAGE_SIZE, ROBOTS, FakeRobot
 
@@ -43,13 +43,20 @@ def bridge_config(ros: int = 1, *overrides: str) -> RobotConfig:
     return replace(config, cameras=cameras)
 
 
+def status_of(config: RobotConfig) -> Status:
+    """Of a watchdog that was started for this configuration."""
+    actions = config.actions
+    cancel = [name for name in (actions.trajectory, actions.move_group) if name is not None]
+    return Status(target=config.topics.target or "", frame=config.arm.base_frame, cancel=cancel)
+
+
 class Robot:
     """The robot's computer: arm, fingers, controllers and watchdog. It goes on when a bridge is killed."""
 
     def __init__(self, config: RobotConfig) -> None:
         self.config, self.lock = config, threading.RLock()
         self.fake = FakeRobot(config)
-        self.gate = Gate(config.watchdog.timeout_s)
+        self.gate = Gate(config.watchdog.timeout_s, status=status_of(config))
         self.clock_ahead_s = 1000.0
         self.took: list[dict[str, Any]] = []
         """Goals in the order in which they came."""

@@ -78,6 +78,8 @@ class Bridge:
         self._rosauth, self._bearer, self._sends_on_to = rosauth_secret, bearer, sends_on_to
         self._goals: dict[str, tuple[str, str, Client]] = {}
         self._results: list[tuple[str, str]] = []
+        self.recalled = set[str]()
+        """Goals that were cancelled by their id; of these, one that comes only then is not begun."""
         self._clients: list[Client] = []
         self._over = threading.Event()
         self.server: Server = serve(self._talk, "127.0.0.1", port, ssl=tls, process_request=self._admit, max_queue=None)
@@ -172,11 +174,14 @@ class Bridge:
             robot.pull(Pose(list(pose["position"].values()), list(pose["orientation"].values())))
         elif topic.endswith("/goal"):
             action = topic.removesuffix("/goal")
-            robot.start(action, message["goal"])
             number = message["goal_id"]["id"]
+            if number in self.recalled:
+                return
+            robot.start(action, message["goal"])
             self._goals[number] = (number, action, client)
             self._say_statuses(action)
         elif topic.endswith("/cancel"):
+            self.recalled.add(message.get("id", ""))
             self._cancel(topic.removesuffix("/cancel"))
 
     def _cancel(self, action: str) -> None:

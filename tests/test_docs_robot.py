@@ -59,14 +59,15 @@ def test_every_command_is_there_with_its_options(page: str) -> None:
             assert option in help_of(line[0]), f"{' '.join(line)}: no {option}"
 
 
-def test_other_commands_are_there() -> None:
+def test_other_commands_are_there(tmp_path: Path) -> None:
     for module in set(re.findall(r"python -m ([a-z_.]+)", PAGE)):
         path = REPOSITORY / Path(*module.split("."))
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"(?:`|\n)make ([a-z-]+)", PAGE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    assert parse_watchdog(["--timeout", "0.3", "--key-file", "watchdog.key"]).timeout == 0.3
+    (tmp_path / "watchdog.key").write_text("secret\n")
+    assert parse_watchdog(["--timeout", "0.3", "--key-file", str(tmp_path / "watchdog.key")]).timeout == 0.3
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 
 from gnfactor.errors import ConfigError, DataError, RobotError
 from gnfactor.ros.config import LinkConfig
+from gnfactor.ros.links import rospy_node
 from gnfactor.ros.links.bridge_access import bridge_access, rosauth
 from gnfactor.ros.links.bridge_messages import BridgeMessages, type_name, with_attributes
 from gnfactor.ros.links.robot_clock import DRIFT, RobotClock
+from gnfactor.ros.links.rosbridge import Rosbridge
 
 SECRET = "open-sesame-and-nothing-else"
 times = st.floats(0, 100)
@@ -68,10 +71,35 @@ def test_a_port_is_the_usual_one_unless_it_is_said(uri: str, port: int) -> None:
         bridge_access(LinkConfig(uri="ws://robot:99999"))
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ConfigError, match="holds a user or a password") as caught:
-        bridge_access(LinkConfig(uri=f"wss://me:{SECRET}@robot.lab"))
+@pytest.mark.parametrize(
+    "uri", ["wss://me:{}@robot.lab", "http://me:{}@robot.lab", "wss://robot.lab/?token={}", "wss://robot.lab/#{}"]
+)
+def test_a_secret_in_the_address_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(ConfigError, match="holds a user, a password or a query") as caught:
+        bridge_access(LinkConfig(uri=uri.format(SECRET)))
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "5", "null", '{"op": "publish"}', "\ud800"])
+def test_what_a_bridge_sends_without_sense_is_said_and_the_reading_goes_on(text: str) -> None:
+    bridge = Rosbridge(bridge_access(LinkConfig(uri="ws://127.0.0.1:1")), BridgeMessages(1))
+    bridge._hear(text)
+    (complaint,) = bridge.complaints
+    assert complaint.startswith("the bridge sent what cannot be read")
+    assert len(complaint) <= 300
+
+
+def test_a_master_that_answers_without_sense_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(_: str) -> None:
+        raise TypeError("0 is no list")
+
+    monkeypatch.setattr(rospy_node, "rejoin", answer)
+    monkeypatch.setattr(rospy_node, "_PERIOD_S", 0.01)
+    watch, end_s = rospy_node.MasterWatch("http://127.0.0.1:1"), time.monotonic() + 3
+    while watch.complaint() is None and time.monotonic() < end_s:
+        time.sleep(0.01)
+    watch.close()
+    assert "has not answered" in str(watch.complaint())
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "two words", "a\nb", "\x01bell", "gr\u00fcn"])

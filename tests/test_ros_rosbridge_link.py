@@ -247,7 +247,6 @@ def test_waiting_keeps_a_motion_alive() -> None:
     with linked(config_of(1, "impedance")) as (link, robot, _):
         link.stream(target_of(link, 1, lift_m=0.01))
         link.wait(1.0)
-        assert not robot.gate.status.latched
         assert robot.gate.status.armed
 
 

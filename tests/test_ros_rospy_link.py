@@ -114,6 +114,8 @@ def connected(nodes: Nodes, client: Client) -> Iterator[Connect]:
 
     def make(*overrides: str) -> RobotLink:
         links.append(connect(config(f"watchdog.key_file={nodes.key}", *overrides)))
+        if not any(override.startswith("topics.watchdog") for override in overrides):
+            links[-1].hold()
         return links[-1]
 
     yield make

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,18 @@ def test_what_has_not_come_is_named_until_it_comes() -> None:
         robot.sensors.views(100.0, 0.5)
     robot.place_camera()
     assert robot.sensors.missing() == []
+    assert robot.sensors.adrift() == []
     assert robot.sensors.blindness(100.0, 0.5) == ""
+
+
+def test_a_frame_that_tf_does_not_know_is_named_with_those_that_it_knows() -> None:
+    robot = Robot()
+    header = SimpleNamespace(frame_id="world", stamp=SimpleNamespace(secs=1, nsecs=0))
+    transform = SimpleNamespace(header=header, child_frame_id="panda_link0", transform=SimpleNamespace())
+    robot.sensors.take(robot.config.topics.tf_static, SimpleNamespace(transforms=[transform]))
+    assert robot.config.topics.tf not in robot.sensors.missing()
+    (said,) = robot.sensors.adrift()
+    assert "'camera_color_optical_frame' (cameras.front.frame); it knows panda_link0, world" in said
 
 
 def test_old_pictures_are_none_and_their_age_is_said() -> None:

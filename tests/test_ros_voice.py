@@ -16,7 +16,8 @@ from gnfactor.ros.config import RobotConfig, WatchdogConfig
 from gnfactor.ros.link import PoseTarget
 from gnfactor.ros.links.rospy_node import choose_addresses
 from gnfactor.ros.links.voice import Voice
-from gnfactor.ros.watchdog import Gate, Orders, Pose
+from gnfactor.ros.watchdog import Gate, Orders, Pose, pack
+from tests.bridged_robot import status_of
 from tests.fake_robot import robot_config
 
 HERE = Pose([0.3, 0.0, 0.5], [1.0, 0.0, 0.0, 0.0])
@@ -27,13 +28,15 @@ class Wire:
     """A gate at the other end, that answers at once."""
 
     def __init__(self, config: RobotConfig = CONFIG, key: bytes | None = None, clock_ahead_s: float = 0.0) -> None:
-        self.gate, self.orders, self.ahead_s = Gate(config.watchdog.timeout_s, key), list[Orders](), clock_ahead_s
+        self.gate = Gate(config.watchdog.timeout_s, key, status_of(config))
+        self.orders, self.ahead_s = list[Orders](), clock_ahead_s
         self.words: list[str] = []
+        self.measured: Pose | None = HERE
         self.voice = Voice(config, self.carry, time.time)
 
     def carry(self, word: str) -> None:
         self.words.append(word)
-        self.orders.append(self.gate.hear(word, HERE, time.time() + self.ahead_s, time.monotonic()))
+        self.orders.append(self.gate.hear(word, self.measured, time.time() + self.ahead_s, time.monotonic()))
         self.speak()
 
     def speak(self) -> None:
@@ -46,8 +49,9 @@ def target(life_s: float = 0.3) -> PoseTarget:
 
 def test_targets_pass_in_the_robots_own_frame_and_a_hold_is_answered() -> None:
     wire = Wire()
+    assert wire.voice.hold() is None
     wire.voice.target(target())
-    (passed,) = wire.orders
+    (_, passed) = wire.orders
     assert passed.target is not None
     assert np.allclose(passed.target.position_m, 0)
     assert np.allclose(passed.target.quaternion_xyzw, [0, 0, 0, 1])
@@ -59,6 +63,7 @@ def test_a_secret_of_both_computers_signs_every_word(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("secret\n")
     config = replace(CONFIG, watchdog=replace(CONFIG.watchdog, key_file=str(tmp_path / "key")))
     wire = Wire(config, b"secret")
+    assert wire.voice.hold() is None
     wire.voice.arm()
     wire.voice.target(target())
     assert wire.voice.hold() is None
@@ -90,6 +95,9 @@ def test_silence_and_latches_of_the_watchdog_are_said(monkeypatch: pytest.Monkey
     wire = Wire()
     assert "no watchdog has spoken on /gnfactor/watchdog: start" in str(wire.voice.silence())
     wire.voice.heartbeat()
+    assert "hold before the next motion" in str(wire.voice.latch())
+    assert wire.voice.hold() is None
+    wire.voice.arm()
     assert (wire.voice.silence(), wire.voice.latch()) == (None, None)
     wire.gate.tick(HERE, time.monotonic() + 1.0)
     wire.speak()
@@ -99,6 +107,51 @@ def test_silence_and_latches_of_the_watchdog_are_said(monkeypatch: pytest.Monkey
     now_s = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now_s + 1.5)
     assert "the watchdog has been silent on /gnfactor/watchdog for 1.5 s" in str(wire.voice.silence())
+
+
+def test_a_hold_is_not_done_before_the_measured_pose_is_known() -> None:
+    wire = Wire()
+    wire.measured = None
+    assert "the watchdog does not know the measured pose" in str(wire.voice.hold())
+    assert wire.gate.tick(HERE, time.monotonic()) == Orders(HERE, cancel=True)
+    wire.measured = HERE
+    assert wire.voice.hold() is None
+
+
+@pytest.mark.parametrize(
+    ("executor", "field", "value", "said"),
+    [
+        ("impedance", "timeout_s", 30.0, "--timeout is 30.0 s, more than watchdog.timeout_s, 0.3 s"),
+        ("impedance", "target", "/other", "--target is '/other', not '/cartesian"),
+        ("impedance", "frame", "world", "--frame is 'world', not 'panda_link0'"),
+        ("trajectory", "cancel", [], "--cancel is [], without /position_joint"),
+        ("moveit", "cancel", ["/other"], "without /move_group"),
+    ],
+)
+def test_a_watchdog_that_watches_something_else_lets_nothing_move(
+    executor: str, field: str, value: object, said: str
+) -> None:
+    config = robot_config(f"executor.name={executor}")
+    wire = Wire(config)
+    assert wire.voice.hold() is None
+    wire.voice.arm()
+    assert wire.voice.misfit() is None
+    setattr(wire.gate.status, field, value)
+    with pytest.raises(RobotError, match="started with other flags than fit") as caught:
+        wire.voice.arm()
+    assert said in str(caught.value)
+
+
+def test_a_hold_of_another_ends_our_leave_to_move() -> None:
+    wire = Wire()
+    assert wire.voice.hold() is None
+    wire.gate.hear(pack("other", 1, time.time() + 1, "hold"), HERE, time.time(), time.monotonic())
+    wire.speak()
+    assert "session other has held the arm" in str(wire.voice.latch())
+    with pytest.raises(RobotError, match="does not watch our motion"):
+        wire.voice.arm()
+    assert wire.voice.hold() is None
+    assert wire.voice.latch() is None
 
 
 def test_a_secret_that_is_not_there_is_a_mistake_in_the_configuration() -> None:

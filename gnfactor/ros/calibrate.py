@@ -103,6 +103,7 @@ def looks_by_moving(link: RobotLink, config: RobotConfig, poses: int, say: Say, 
     if not is_open(state, config):
         raise ConfigError(f"the fingers are {state.width_m * 1000:.0f} mm apart; open them before the arm moves itself")
     executor = Executor(link, SafetyGuard(config), config, operator.approve)
+    link.hold()  # the watchdog lets nobody move before
     looks = [_still(link, config)]
     for pose in poses_around(looks[0].world_from_gripper):
         if len(looks) == poses:

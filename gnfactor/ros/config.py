@@ -17,6 +17,7 @@ from gnfactor.config_tree import load_tree
 from gnfactor.errors import ConfigError
 from gnfactor.geometry import pose_from, rotation_from_quaternion
 from gnfactor.kinematics import ArmModel
+from gnfactor.ros.watchdog import MAX_TIMEOUT_S
 from gnfactor.scene import TABLE_HEIGHT_M
 
 ExecutorName = Literal["impedance", "trajectory", "moveit"]
@@ -315,6 +316,11 @@ class WatchdogConfig:
 
     def __post_init__(self) -> None:
         _all_positive("watchdog", self, ("timeout_s", "heartbeat_hz"))
+        if not self.timeout_s <= MAX_TIMEOUT_S:
+            raise ConfigError(
+                f"watchdog.timeout_s is {self.timeout_s}; at most {MAX_TIMEOUT_S} s are allowed: so long does an arm "
+                "move of which nobody speaks"
+            )
         if self.timeout_s < 2 / self.heartbeat_hz:
             raise ConfigError(
                 f"watchdog.timeout_s is {self.timeout_s}, less than two heartbeats at {self.heartbeat_hz} Hz; one that "

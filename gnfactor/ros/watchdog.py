@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from operator import mul
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,12 @@ POSE_LIFE_S = 0.3
 """A measured pose that is older is not known any more; to command it could make the arm jump."""
 MAX_LIFE_S = 5.0
 """A message that expires later than this from now comes from a clock that is wrong."""
+MAX_TIMEOUT_S = 2.0
+SAG_M, SAG_RAD = 0.03, 0.1
+"""An arm that was held and hangs this far below stays told to be where it was: else each hold would let it sink."""
+_CONTROLLED = 2
+"""FrankaState's robot_mode while a controller has the arm."""
+_LONGEST_WORD, _LONGEST_WHY, _SESSIONS_KEPT = 4096, 200, 64
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,19 @@ class Status:
     session: str = ""
     sequence: int = 0
     """Of the last word that was heard, of that session."""
+    mover: str = ""
+    """The session that said hold last; no other may move the arm. Empty: none, until one says hold."""
     armed: bool = False
-    latched: bool = False
-    """Held because of silence; no target passes until a hold comes."""
-    why: str = ""
+    owes_hold: bool = False
+    """The measured pose was not known when it was to be held: that is made up for as soon as it is."""
+    why: str = "just started"
     """Of the last hold that nobody asked for, or of the last word that was dropped."""
     dropped: int = 0
+    timeout_s: float = 0.0
+    target: str = ""
+    frame: str = ""
+    cancel: list[str] = field(default_factory=list)
+    """How it was started: whoever moves the arm can see whether that is what has to be watched."""
 
 
 @dataclass
@@ -68,10 +82,16 @@ class Gate:
     """Is told what comes and how time passes; says what to publish."""
 
     timeout_s: float
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
     status: Status = field(default_factory=Status)
     _heard: dict[str, int] = field(default_factory=dict)
     _last_word_s: float = -math.inf
+    _cancel_again_s: float = math.inf
+    _held: Pose | None = None
+    """Where the arm was told to stay; None since it may have moved."""
+
+    def __post_init__(self) -> None:
+        self.status.timeout_s = self.timeout_s
 
     def hear(self, text: str, measured: Pose | None, clock_s: float, steady_s: float) -> Orders:
         """A word of whoever moves the robot: dropped where anything about it is in doubt, else obeyed.
@@ -85,33 +105,60 @@ class Gate:
         try:
             word = _unpack(text, self.key)
             self._check_order(word, clock_s)
-            self._heard[word["session"]] = word["sequence"]
+            self._remember(word)
             if word["verb"] != "hold":
                 self._check_gate(word, measured)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             self.status.dropped += 1
-            self.status.why = f"dropped: {error}"
+            self.status.why = f"dropped: {error}"[:_LONGEST_WHY]
             return Orders()
         self.status.session, self.status.sequence = word["session"], word["sequence"]
         self._last_word_s = steady_s
         if word["verb"] == "hold":
-            self.status.armed = self.status.latched = False
-            return Orders(measured, cancel=True)
-        self.status.armed = True
+            self.status.mover, self._cancel_again_s = word["session"], math.inf
+            return self._hold(measured)
+        self.status.armed, self._held = True, None
         return Orders(Pose(word["position_m"], word["quaternion_xyzw"]) if word["verb"] == "target" else None)
 
     def tick(self, measured: Pose | None, steady_s: float) -> Orders:
-        """Time passes; an arm that moves without a word for too long is held, once."""
-        silent_s = steady_s - self._last_word_s
-        if not self.status.armed or silent_s < self.timeout_s:
-            return Orders()
-        return self.hold(f"held: silent for {silent_s:.2f} s", measured)
+        """Time passes: an arm that moves without a word for too long is held, and a hold that is owed is done.
 
-    def hold(self, why: str, measured: Pose | None) -> Orders:
+        As long as nobody has said hold since, goals are cancelled again and again: one may come after the first.
+        """
+        silent_s = steady_s - self._last_word_s
+        if self.status.armed and silent_s >= self.timeout_s:
+            return self.hold(f"held: silent for {silent_s:.2f} s", measured, steady_s)
+        if self.status.owes_hold and measured is not None:
+            return self._hold(measured)
+        if steady_s < self._cancel_again_s:
+            return Orders()
+        self._cancel_again_s = steady_s + STATUS_S
+        return Orders(cancel=True)
+
+    def hold(self, why: str, measured: Pose | None, steady_s: float) -> Orders:
         """Hold without having been told to; from then on no target passes."""
-        self.status.armed, self.status.latched = False, True
-        self.status.why = why if measured else why + "; the measured pose is unknown, goals are cancelled only"
-        return Orders(measured, cancel=True)
+        self.status.mover, self._cancel_again_s = "", steady_s + STATUS_S
+        self.status.why = (
+            why if measured else why + "; the measured pose is unknown: goals are cancelled, the rest owed"
+        )
+        return self._hold(measured)
+
+    def let_go(self) -> None:
+        """No controller moves the arm now: a hand, a reflex or a stop has it, and where it was held counts no more."""
+        self._held = None
+
+    def _hold(self, measured: Pose | None) -> Orders:
+        """Where it is told to stay already, or else where it is; a pose that is not known is waited for."""
+        self.status.armed, self.status.owes_hold = False, measured is None
+        if measured is not None and not (self._held is not None and _is_near(self._held, measured)):
+            self._held = measured
+        return Orders(None if measured is None else self._held, cancel=True)
+
+    def _remember(self, word: dict[str, Any]) -> None:
+        self._heard.pop(word["session"], None)
+        self._heard[word["session"]] = word["sequence"]
+        if len(self._heard) > _SESSIONS_KEPT:
+            del self._heard[next(iter(self._heard))]
 
     def _check_order(self, word: dict[str, Any], clock_s: float) -> None:
         left_s = word["expires_s"] - clock_s
@@ -123,11 +170,13 @@ class Gate:
             raise ValueError(f"its sequence is {word['sequence']} and {before} has been heard: out of order or again")
 
     def _check_gate(self, word: dict[str, Any], measured: Pose | None) -> None:
-        if self.status.latched:
-            raise ValueError("the arm was held because of silence; say hold first")
-        if self.status.armed and word["session"] != self.status.session:
-            raise ValueError(f"session {self.status.session} moves the arm; this is session {word['session']}")
-        if measured is None:
+        if not self.status.mover:
+            raise ValueError("the arm was held because of silence, or nobody has held it yet; say hold first")
+        if word["session"] != self.status.mover:
+            raise ValueError(
+                f"session {self.status.mover} held the arm after session {word['session']}; say hold first"
+            )
+        if measured is None or self.status.owes_hold:
             raise ValueError("the measured pose is unknown, so that the arm could not be held")
 
 
@@ -189,6 +238,8 @@ def _sign(word: dict[str, Any], key: bytes) -> str:
 
 def _unpack(text: str, key: bytes | None) -> dict[str, Any]:
     """Fields of a word that is whole and rightly signed; one of the errors that `hear` expects where it is not."""
+    if len(text) > _LONGEST_WORD:
+        raise ValueError(f"it has {len(text)} characters; no word of ours has more than {_LONGEST_WORD}")
     word: dict[str, Any] = json.loads(text)
     if type(word) is not dict:
         raise ValueError("it is no JSON object")
@@ -204,6 +255,26 @@ def _unpack(text: str, key: bytes | None) -> dict[str, Any]:
         if counts != (3, 4) or not all(map(math.isfinite, word["position_m"])) or not abs(length - 1) < 1e-3:
             raise ValueError(f"it is no pose: {word['position_m']}, {word['quaternion_xyzw']}")
     return word
+
+
+def pose_of(columns: Sequence[float]) -> Pose | None:
+    """Of a 4x4 matrix column by column, as in FrankaState; None where it is no rigid transform."""
+    if len(columns) != 16 or not all(map(math.isfinite, columns)):
+        return None
+    rows = [columns[row::4] for row in range(4)]
+    (a, b, c), (d, e, f), (g, h, i) = turn = [row[:3] for row in rows[:3]]
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    products = [sum(map(mul, turn[m], turn[n])) - (m == n) for m in range(3) for n in range(3)]
+    off = max(abs(value) for value in [*products, *rows[3][:3], rows[3][3] - 1])
+    if off > 1e-3 or determinant < 0:
+        return None
+    return Pose([float(row[3]) for row in rows[:3]], quaternion_xyzw(rows))
+
+
+def _is_near(a: Pose, b: Pose) -> bool:
+    """Whether one may hang from the other."""
+    cosine = abs(sum(map(mul, a.quaternion_xyzw, b.quaternion_xyzw)))
+    return math.dist(a.position_m, b.position_m) <= SAG_M and cosine >= math.cos(SAG_RAD / 2)
 
 
 class Node:
@@ -249,11 +320,14 @@ class Node:
         if header["md5sum"] not in self._classes:
             classes = self._dynamic.generate_dynamic(header["type"], header["message_definition"])
             self._classes[header["md5sum"]] = classes[header["type"]]
-        columns = self._classes[header["md5sum"]]().deserialize(message._buff).O_T_EE
-        rows = [columns[row::4] for row in range(4)]
+        state = self._classes[header["md5sum"]]().deserialize(message._buff)
+        pose, age_s = pose_of(state.O_T_EE), self._rospy.get_time() - state.header.stamp.to_sec()
+        if pose is None or age_s < -POSE_LIFE_S:  # what came before ages until it is not known any more
+            return
         with self._lock:
-            self._measured = Pose([row[3] for row in rows[:3]], quaternion_xyzw(rows))
-            self._measured_s = time.monotonic()
+            self._measured, self._measured_s = pose, time.monotonic() - max(age_s, 0.0)
+            if state.robot_mode != _CONTROLLED:
+                self._gate.let_go()
 
     def _pose(self) -> Pose | None:
         return self._measured if time.monotonic() - self._measured_s < POSE_LIFE_S else None
@@ -276,7 +350,7 @@ class Node:
     def _end(self) -> None:
         """ROS shuts down, and topics are still there: hold, and let the messages leave."""
         with self._lock:
-            self._publish(self._gate.hold("held: the watchdog was asked to end", self._pose()))
+            self._publish(self._gate.hold("held: the watchdog was asked to end", self._pose(), time.monotonic()))
             self._say()
         time.sleep(0.2)
 
@@ -291,15 +365,43 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frame", default="panda_link0", help="of the poses")
     parser.add_argument("--command", default=COMMAND, help="topic of our words")
     parser.add_argument("--status", default=STATUS, help="topic of what it says of itself")
-    parser.add_argument("--timeout", type=float, default=0.3, help="seconds of silence until it holds")
-    parser.add_argument("--key-file", help="secret that signs our words; without one, none is asked for")
+    parser.add_argument("--timeout", type=_timeout_s, default=0.3, help="seconds of silence until it holds")
+    parser.add_argument(
+        "--key-file",
+        dest="key",
+        type=_key,
+        metavar="FILE",
+        help="secret that signs our words; without one, none is asked for",
+    )
     return parser.parse_args(args)
+
+
+def _timeout_s(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.05 <= seconds <= MAX_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"{text}; 0.05 to {MAX_TIMEOUT_S:.0f} seconds are expected")
+    return seconds
+
+
+def _key(path: str) -> bytes:
+    try:
+        return read_key(path)
+    except (OSError, ValueError) as error:
+        make = "`head -c 32 /dev/urandom | base64 > FILE` makes a secret, for both computers"
+        raise argparse.ArgumentTypeError(f"{error}; {make}") from error
 
 
 def main() -> None:
     """Watch until a signal or ROS ends it."""
     flags = parse()
-    import_module("rospy").init_node("gnfactor_watchdog", disable_signals=True)
+    try:
+        rospy = import_module("rospy")
+    except ImportError as error:
+        raise SystemExit(f"{error}: source ROS's setup.bash, or apt-get install python3-rospy (Debian 12)") from error
+    rospy.init_node("gnfactor_watchdog", disable_signals=True)
     over = threading.Event()
 
     def end(number: int, frame: object) -> None:  # noqa: ARG001 (what Python hands to it)
@@ -307,7 +409,8 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    node = Node(Gate(flags.timeout, read_key(flags.key_file) if flags.key_file else None), flags)
+    status = Status(target=flags.target, frame=flags.frame, cancel=flags.cancel)
+    node = Node(Gate(flags.timeout, flags.key, status), flags)
     print("watching", flush=True)
     node.run(over)
 

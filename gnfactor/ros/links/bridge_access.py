@@ -48,10 +48,15 @@ def bridge_access(config: LinkConfig) -> BridgeAccess:
     """
     uri = config.uri or ""
     parts = urlsplit(uri)
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ConfigError(
+            "link.uri holds a user, a password or a query, and may be shown in logs and errors; put the secret into a "
+            "file and name link.token_file"
+        )
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ConfigError(f"link.uri is {config.uri}; the address of the rosbridge server is expected: {EXAMPLES}")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError("link.uri holds a user or a password; put the secret into a file and name link.token_file")
+        raise ConfigError(
+            f"link.uri is {config.uri or 'not set'}; the address of the rosbridge server is expected: {EXAMPLES}"
+        )
     if parts.scheme == "ws" and config.tls_ca is not None:
         raise ConfigError(f"link.tls_ca is given, but link.uri, {uri}, is not encrypted; use wss://")
     secret = None if config.token_file is None else _secret(config.token_file)

@@ -117,8 +117,10 @@ class TopicAction:
         self._bridge.publish(f"{self.name}/goal", {"goal_id": {"id": self._id}, "goal": goal})
 
     def cancel(self) -> None:
-        """End whatever the server does, whoever asked for it."""
+        """End whatever the server does, whoever asked for it, and our last goal also if it arrives only later."""
         self._bridge.publish(f"{self.name}/cancel", {})
+        if self._id and self._result is None:
+            self._bridge.publish(f"{self.name}/cancel", {"id": self._id})
 
     def state(self) -> GoalState:
         with self._lock:

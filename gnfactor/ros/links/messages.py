@@ -19,8 +19,9 @@ from gnfactor.errors import ConfigError, DataError, MissingExtraError
 from gnfactor.ros.links import moveit_messages
 
 INSTALL = (
-    "apt-get install python3-rospy python3-actionlib python3-sensor-msgs python3-trajectory-msgs (Debian 12), or by "
-    "sourcing the setup.bash of a ROS 1 installation"
+    "apt-get install python3-rospy python3-actionlib python3-sensor-msgs python3-trajectory-msgs (Debian 12), in a "
+    "virtual environment then `python tools/ros.py install .ros` and `export PYTHONPATH=$PWD/.ros`; or by sourcing the "
+    "setup.bash of a ROS 1 installation"
 )
 _SEPARATOR = "=" * 80
 

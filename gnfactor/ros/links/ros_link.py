@@ -197,10 +197,13 @@ class RosLink:
         """End goals and have the watchdog hold; without one, or without its answer, send the measured pose ourselves.
 
         Raises:
-            RobotError: the robot may not have heard it; all was tried nevertheless.
+            RobotError: the robot may not have heard it; all was tried nevertheless, unless we never commanded anything
+                and a watchdog that is required is not there.
         """
         if self._is_closed:
             raise RobotError("this link is closed")
+        if not self._has_commanded:
+            self._wait_for_watchdog()
         connection, self._has_commanded = self._transport.connections, True
         self._moves, self._held_connection = False, 0
         complaints = [self._attempt(self._end_goals), self._attempt(self._hold_pose), self._transport.loss()]
@@ -255,20 +258,26 @@ class RosLink:
 
     @staticmethod
     def _attempt(step: Callable[[], None]) -> str | None:
-        """Do one part of a hold; why it failed, so that the others are done all the same."""
+        """Do one part of a hold; why it failed, so that the others are done all the same, whatever went wrong."""
         try:
             step()
         except RobotError as error:
             return str(error)
+        except Exception as error:
+            return f"a part of the hold has failed: {error!r}"
         return None
 
     def _hold_pose(self) -> None:
         """By the watchdog; without one, or without its answer, by the measured pose."""
-        complaint = None if self._voice is None else self._voice.hold()
+        topic = self._config.topics.target
         if self._voice is None:
-            self._pull_to_measured()
-        elif complaint is not None:
-            raise RobotError(f"{complaint}; {self._pull_to_measured()}")
+            if topic is not None:
+                self._pull_to_measured()
+            return
+        complaint = self._voice.hold()
+        if complaint is not None:
+            instead = self._attempt(self._pull_to_measured) or f"the measured pose was sent to {topic} directly"
+            raise RobotError(f"{complaint}; {instead}")
 
     def _end_goals(self) -> None:
         """Franka's gripper does not heed cancellations: moving fingers are stopped."""
@@ -309,39 +318,43 @@ class RosLink:
         self._check_reach()
         if self._held_connection != self._transport.connections:
             raise RobotError("the robot was lost, or not held when that was asked for; hold before the next motion")
-        if self._voice is None:
-            return
-        while (complaint := self._voice.silence()) is not None:
+        self._wait_for_watchdog()
+        if self._voice is not None and (complaint := self._voice.misfit() or self._voice.latch()) is not None:
+            raise RobotError(complaint)
+
+    def _wait_for_watchdog(self) -> None:
+        """Until it speaks; at the beginning it may take as long as all others."""
+        while self._voice is not None and (complaint := self._voice.silence()) is not None:
             if time.monotonic() - self._began_s > self._config.link.timeout_s:
                 self._held_connection = 0
                 raise RobotError(complaint)
             self._check_reach()
             time.sleep(_POLL_S)
-        if (latch := self._voice.latch()) is not None:
-            raise RobotError(latch)
 
     def _pull(self, base_from_gripper: Float[np.ndarray, "4 4"]) -> None:
         if self._config.topics.target is None:
             raise RobotError("topics.target is null: this robot takes no stream of poses")
         self._transport.pull(base_from_gripper @ np.linalg.inv(self._config.arm.ee_from_gripper.matrix))
 
-    def _pull_to_measured(self) -> str:
-        """Command the measured pose, where it is known; in words, whether that was done."""
-        topics, sensors = self._config.topics, self._transport.sensors
-        if topics.target is None:
-            return "there is no topic for the measured pose; goals are cancelled only"
-        if sensors.silence_s(topics.state) > FRESH_S:
-            return "the measured pose is not known any more; goals are cancelled only"
-        self._pull(sensors.state().base_from_gripper)
-        return f"the measured pose was sent to {topics.target} directly"
+    def _pull_to_measured(self) -> None:
+        """Command the measured pose. Raises RobotError where it is not known, or cannot be commanded."""
+        sensors = self._transport.sensors
+        state = sensors.state()
+        age_s = max(sensors.silence_s(self._config.topics.state), abs(self._transport.now_s() - state.stamp_s))
+        if not age_s <= FRESH_S:
+            raise RobotError("the measured pose is not known any more; goals are cancelled only")
+        self._pull(state.base_from_gripper)
 
     def _wait_for_all(self) -> None:
         end_s = self._began_s + self._config.link.timeout_s
-        while missing := self._transport.sensors.missing():
+        sensors = self._transport.sensors
+        while (missing := sensors.missing()) or sensors.adrift():
             self._check_reach()
             if time.monotonic() > end_s:
+                silent = f"nothing has come on {', '.join(missing)}"
                 raise RobotError(
-                    f"after {self._config.link.timeout_s} s (link.timeout_s), nothing has come on {', '.join(missing)}"
+                    f"after {self._config.link.timeout_s} s (link.timeout_s), "
+                    f"{silent if missing else '; '.join(sensors.adrift())}"
                     f"{self._transport.hint()}: start the robot's software, or correct these names"
                 )
             time.sleep(_POLL_S)

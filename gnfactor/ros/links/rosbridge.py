@@ -18,7 +18,7 @@ from threading import Condition, Event, Thread, current_thread
 from typing import Any
 from uuid import uuid4
 
-from gnfactor.errors import GNFactorError, MissingExtraError, RobotError
+from gnfactor.errors import MissingExtraError, RobotError
 from gnfactor.ros.links.bridge_access import BridgeAccess
 from gnfactor.ros.links.bridge_messages import INSTALL, BridgeMessages, with_attributes
 
@@ -28,6 +28,7 @@ OPEN_S = 3.0
 PING_S, PONG_S = 1.0, 1.0
 """A connection that is cut without a word is noticed after both."""
 LARGEST_FRAME = 2**26
+_LONGEST_COMPLAINT = 300
 _QUIET = logging.getLogger(f"{__name__}.websockets")
 _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
@@ -178,7 +179,7 @@ class Rosbridge:
                     for data in socket:
                         self._hear(data)
                 self._drop("it closed the connection; does it want a token, or another one?")
-            except self._failures as error:
+            except Exception as error:
                 self._drop(_words(error))
             self._over.wait(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -241,8 +242,8 @@ class Rosbridge:
                     answer.set_result(frame)
             elif frame["op"] == "status" and frame["level"] in ("error", "warning"):
                 self.complain(str(frame["msg"]))
-        except (GNFactorError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
-            self.complain(f"the bridge sent what cannot be read: {error}")
+        except Exception as error:
+            self.complain(f"the bridge sent what cannot be read: {error}"[:_LONGEST_COMPLAINT])
 
     def _drop(self, why: str) -> None:
         with self._changed:

@@ -93,8 +93,10 @@ class ActionClient:
         send(self._goals, message)
 
     def cancel(self) -> None:
-        """End whatever the server does, whoever asked for it."""
+        """End whatever the server does, whoever asked for it, and our last goal also if it arrives only later."""
         send(self._cancels, filled("actionlib_msgs/GoalID", {}))
+        if self._id and self._result is None:
+            send(self._cancels, filled("actionlib_msgs/GoalID", {"id": self._id}))
 
     def state(self) -> GoalState:
         """Of the goal that was sent last."""

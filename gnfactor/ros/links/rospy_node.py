@@ -112,7 +112,7 @@ class MasterWatch:
             try:
                 rejoin(self._uri)
                 self._failures, self._answered_s = 0, time.monotonic()
-            except _UNREACHABLE:
+            except Exception:
                 self._failures += 1
 
 

@@ -51,6 +51,11 @@ class FrameTree:
             times[index : index + (index < len(times) and times[index][0] == time_s)] = [(time_s, message.transform)]
             del times[:-KEPT]
 
+    @property
+    def known(self) -> list[str]:
+        """Names of all frames."""
+        return sorted({*self._parents, *self._parents.values()})
+
     def connects(self, target: str, source: str) -> bool:
         """Whether one frame can be seen from the other at all."""
         return self._chain(target)[-1] == self._chain(source)[-1]
@@ -68,7 +73,7 @@ class FrameTree:
         above = self._chain(source)
         meeting = next((frame for frame in self._chain(target) if frame in above), None)
         if meeting is None:
-            known = ", ".join(sorted({*self._parents, *self._parents.values()})) or "none yet"
+            known = ", ".join(self.known) or "none yet"
             raise RobotError(
                 f"tf knows no way from '{target}' to '{source}'; the frames that it knows are: {known}. Start what "
                 "publishes the camera's pose, correct the name, or use a calibration file (extrinsics: file)"

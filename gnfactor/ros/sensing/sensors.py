@@ -78,13 +78,23 @@ class Sensors:
         return time.monotonic() - self._came_s.get(topic, -inf)
 
     def missing(self) -> list[str]:
-        """Topics that must speak and have not yet; tf, where it has not told yet where a camera stands."""
+        """Topics that must speak and have not yet; tf counts where a camera's place is to come from it."""
+        adrift = self.adrift()
         with self._lock:
             tf = {self._config.topics.tf, self._config.topics.tf_static}
             silent = [topic for topic in self._types if topic not in self._latest and topic not in tf]
-            base = self._config.arm.base_frame
-            adrift = [name for name in self._config.cameras if not self._frames.connects(base, self._tf_frame(name))]
-        return silent + ([self._config.topics.tf] if adrift else [])
+            has_spoken = not tf.isdisjoint(self._latest)
+        return silent + ([self._config.topics.tf] if adrift and not has_spoken else [])
+
+    def adrift(self) -> list[str]:
+        """Of every camera that tf does not place yet: the setting that names its frame, and what tf knows."""
+        with self._lock:
+            base, known = self._config.arm.base_frame, ", ".join(self._frames.known) or "none yet"
+            return [
+                f"tf knows no way from '{base}' to '{self._tf_frame(name)}' ({self._setting(name)}); it knows {known}"
+                for name in self._config.cameras
+                if not self._frames.connects(base, self._tf_frame(name))
+            ]
 
     def views(self, now_s: float, max_age_s: float) -> Mapping[str, RobotView] | None:
         """The newest colour and depth of every camera that belong together, by its name.
@@ -127,6 +137,15 @@ class Sensors:
         Raises:
             RobotError: a part has not come yet, or cannot be used.
         """
+        try:
+            return self._state()
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RobotError(
+                f"{self._config.topics.state} cannot be read as {STATE_TYPES[self._config.ros]}: {error}; are the "
+                "robot's messages of another version?"
+            ) from error
+
+    def _state(self) -> RobotState:
         topics, arm = self._config.topics, self._config.arm
         with self._lock:
             silent = [topic for topic in (topics.state, *self._joint_topics) if topic not in self._latest]
@@ -197,6 +216,10 @@ class Sensors:
             base_from_frame = self._frames.pose(arm.base_frame, self._tf_frame(name), time_s, tolerance_s)
         frame_from_camera = np.eye(4) if calibration is None else calibration.parent_from_camera
         return arm.world_from_base.matrix @ base_from_frame @ frame_from_camera
+
+    def _setting(self, name: str) -> str:
+        """Where that frame is named."""
+        return f"cameras.{name}.frame" if self._calibrations[name] is None else f"of cameras.{name}.calibration"
 
     def _tf_frame(self, name: str) -> str:
         """The frame that tf has to know: the camera's, or the one in which a file places it."""
