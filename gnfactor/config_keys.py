@@ -29,6 +29,11 @@ def check_keys(tree_type: type, tree: Any, source: str) -> None:
         raise ConfigError(f"{source} sets '{key}', which does not exist; {hint}")
 
 
+def nearest_key(tree_type: type, name: str) -> str | None:
+    """The dotted key of `tree_type` that looks most like `name`; None where none does."""
+    return next(iter(difflib.get_close_matches(name, list(_all_keys(tree_type)), n=1)), None)
+
+
 def wrong_value(tree_type: type, tree: Any, source: str, merge: Callable[[Any], object]) -> str | None:
     """What is wrong with the first value of `tree` that `merge` refuses, or None if it takes them one by one."""
     for key, group, value in _entries(tree_type, tree):

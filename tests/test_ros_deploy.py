@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gnfactor.agent import Agent
 from gnfactor.checkpoint import CheckpointInfo, checkpoint_path, load_policy, write_checkpoint
 from gnfactor.config import from_yaml
 from gnfactor.errors import ConfigError
 from gnfactor.model import Policy
-from gnfactor.ros.__main__ import main, split_words
+from gnfactor.ros.__main__ import DESCRIPTION, main, split_words
 from gnfactor.ros.calibration.looking import Look
 from gnfactor.ros.calibration.records import write_record
 from gnfactor.ros.config import load
@@ -155,6 +157,8 @@ MISTAKES = {
     ),
     "a key that is none": ((SAID, "guard.high=3"), "guard.high"),
     "another answer": ((SAID, "--confirm", "maybe"), "invalid choice: 'maybe'"),
+    "a typo alone": (("log-folder=x",), "'log-folder=x' is neither a file nor an override; did you mean log.folder=x?"),
+    "a typo beside": ((SAID, "log-folder=x"), "did you mean log.folder=x?"),
     "no steps": ((SAID, "--confirm", "never", "--max-steps", "0"), "at least 1 is expected"),
     "no calibration": ((SAID, "--confirm", "never"), "no check of this calibration"),
 }
@@ -197,7 +201,21 @@ def test_a_robot_in_reflex_is_not_recovered_and_the_run_says_how_it_stands(
 
 
 def test_words_may_stand_in_any_order() -> None:
-    assert split_words(["a.b=1", "put a=b there", "c_d=[x]"]) == (["a.b=1", "c_d=[x]"], "put a=b there")
+    assert split_words(["a.b=1", "put a=b there", "c_d=[x]"]) == (["a.b=1", "c_d=[x]"], ["put a=b there"])
+
+
+keys = st.text(st.characters(exclude_categories=("Z", "C"), exclude_characters="="), min_size=1)
+
+
+@given(keys, st.text())
+def test_a_setting_with_whatever_typo_never_becomes_the_instruction(key: str, value: str) -> None:
+    assert split_words([f"{key}={value}"]) == ([f"{key}={value}"], [])
+
+
+def test_the_example_of_the_help_has_the_cameras_of_the_shipped_file() -> None:
+    said = " ".join(DESCRIPTION.split())
+    assert f"policy.cameras=[{','.join(load([str(ROBOTS / 'franka_ros.yaml')]).cameras)}]" in said
+    assert "gnfactor.ros runs/demo" not in said
 
 
 def test_keys_pressed_before_the_question_do_not_answer_it(monkeypatch: pytest.MonkeyPatch) -> None:
