@@ -36,8 +36,7 @@ def nearest_key(tree_type: type, name: str) -> str | None:
 
 def wrong_value(tree_type: type, tree: Any, source: str, merge: Callable[[Any], object]) -> str | None:
     """What is wrong with the first value of `tree` that `merge` refuses, or None if it takes them one by one."""
-    for key, group, value in _entries(tree_type, tree):
-        kind = _types(group)[key.rpartition(".")[2]]
+    for key, kind, value in _values(tree_type, tree):
         if isinstance(value, dict) and (_group(kind) is not None or _named_group(kind) is not None):
             continue
         part = value
@@ -67,6 +66,16 @@ def _entries(group: type, tree: Any) -> Iterator[tuple[str, type, Any]]:
             for title, group_value in value.items():
                 for key, owner, member in _entries(named, group_value):
                     yield f"{name}.{title}.{key}", owner, member
+
+
+def _values(tree_type: type, tree: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Every (dotted key, type that it should have, value), the titles of named groups included."""
+    for key, group, value in _entries(tree_type, tree):
+        kind = _types(group)[key.rpartition(".")[2]]
+        yield key, kind, value
+        named = _named_group(kind)
+        if named is not None and isinstance(value, Mapping):
+            yield from ((f"{key}.{title}", named, group_value) for title, group_value in value.items())
 
 
 def _all_keys(group: type) -> Iterator[str]:
