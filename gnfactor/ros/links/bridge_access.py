@@ -49,7 +49,9 @@ def bridge_access(config: LinkConfig) -> BridgeAccess:
     uri = config.uri or ""
     parts = urlsplit(uri)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ConfigError(f"link.uri is {config.uri}; the address of the rosbridge server is expected: {EXAMPLES}")
+        raise ConfigError(
+            f"link.uri is {config.uri or 'null'}; the address of the rosbridge server is expected: {EXAMPLES}"
+        )
     if parts.username is not None or parts.password is not None:
         raise ConfigError("link.uri holds a user or a password; put the secret into a file and name link.token_file")
     if parts.scheme == "ws" and config.tls_ca is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from gnfactor.agent import Agent, device_named
 from gnfactor.checkpoint import LoadedPolicy, load_policy
 from gnfactor.errors import ConfigError
+from gnfactor.files import try_writing_in
 from gnfactor.rollout import Episode
 from gnfactor.ros.calibration.records import require_calibration, require_unmoved
 from gnfactor.ros.config import RobotConfig
@@ -93,9 +93,7 @@ def require_room(folder: Path) -> None:
     try:
         taken = (folder / LOG).exists()
         if not taken:
-            nearest = next(path for path in (folder, *folder.parents) if path.exists())
-            with TemporaryFile(dir=nearest):
-                pass
+            try_writing_in(folder)
     except OSError as error:
         raise ConfigError(
             f"no log can be written in {folder}: {error.strerror}; name another folder with --out or log.folder"
