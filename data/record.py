@@ -27,10 +27,11 @@ from typing import cast
 
 from rich.console import Console
 
-from data.store import Store, episode_name
+from data.store import Store, check_name, episode_name
 from gnfactor.command import Parser, run
 from gnfactor.demonstration import Demonstration
-from gnfactor.errors import ConfigError, RobotError
+from gnfactor.errors import ConfigError, DataError, RobotError
+from gnfactor.files import try_writing_in
 from gnfactor.kinematics import between
 from gnfactor.ros.calibration.looking import Look, look_when_still
 from gnfactor.ros.calibration.records import require_calibration, require_unmoved
@@ -53,7 +54,12 @@ _KEYS = "Enter: keyframe, x: keyframe reached in contact, o/c: open/close the fi
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is recorded, and where it goes."""
+    """What is recorded, and where it goes.
+
+    Raises:
+        ConfigError: the variation, an instruction or the size of the pictures makes no sense.
+        DataError: the task's name cannot be a folder's.
+    """
 
     store: Path
     robot: RobotConfig
@@ -66,6 +72,7 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.variation < 0:
             raise ConfigError(f"--variation is {self.variation}; a number from 0 on is expected")
+        check_name(episode_name(self.task, self.variation, "episode0"))
         if not all(text.strip() for text in self.instructions):
             raise ConfigError("--instruction: a text is empty; say what is done, in quotes")
         if min(self.image_size) < 1:
@@ -217,12 +224,29 @@ def place_for(wanted: Wanted) -> tuple[Store, str]:
     """The store, made if there is none, and the first name in it that is free.
 
     Raises:
-        DataError: the store cannot be written, was made with other settings, or the task's name cannot be a folder's.
+        DataError: the store cannot be written, or was made with other settings.
     """
     store = Store.create(wanted.store)
     store.refuse_others_than(wanted.made_with)
     names = (episode_name(wanted.task, wanted.variation, f"episode{number}") for number in count())
     return store, next(name for name in names if name not in store)
+
+
+def check_place(wanted: Wanted) -> None:
+    """Refuse a store that cannot take the demonstration; one that is not there is not made yet.
+
+    Raises:
+        DataError: the store cannot be written, or was made with other settings.
+    """
+    try:
+        if wanted.store.is_dir() and any(wanted.store.iterdir()):
+            place_for(wanted)
+        else:
+            try_writing_in(wanted.store)
+    except OSError as error:
+        raise DataError(
+            f"cannot make a store in {wanted.store}: {error.strerror}; name a folder that can be written to"
+        ) from error
 
 
 def keep(demonstration: Demonstration, wanted: Wanted) -> str:
@@ -246,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         wanted, accept = _parse(arguments)
         responsible = require_calibration(wanted.robot, accept)
-        place_for(wanted)  # what is wrong with it is said before an hour of work
+        check_place(wanted)  # what is wrong with it is said before an hour of work
         with signals_interrupt():
             link = connect(wanted.robot)
             try:

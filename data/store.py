@@ -142,7 +142,7 @@ class Store:
 
     def __contains__(self, name: str) -> bool:
         """Whether there is an episode of this name."""
-        _check_name(name)
+        check_name(name)
         if self._index is not None:
             return name in self._index
         metadata = self.folder / name / _METADATA
@@ -184,7 +184,7 @@ class Store:
         """
         if not self._writable:
             raise ValueError("this store was opened for reading; use Store.create to write")
-        _check_name(name)
+        check_name(name)
         destination = self.folder / name
         taken = DataError(f"{destination} is there already; delete it first, or choose another name")
         if name in self:
@@ -256,7 +256,7 @@ class Store:
 
     def _info(self, name: str) -> EpisodeInfo:
         """The attributes of an episode; DataError if there is none of this name."""
-        _check_name(name)
+        check_name(name)
         if self._index is None and (self.folder / name / _METADATA).is_file():
             return read_info(self.folder / name, name)
         if self._index is not None and name in self._index:
@@ -289,7 +289,8 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of an episode, with DataError."""
     if not _NAME.fullmatch(name):
         raise DataError(
             f"'{name}' cannot be the name of an episode: use letters, digits, '_', '-', '.' and '/' between parts, "

@@ -29,10 +29,14 @@ def check_keys(tree_type: type, tree: Any, source: str) -> None:
         raise ConfigError(f"{source} sets '{key}', which does not exist; {hint}")
 
 
+def nearest_key(tree_type: type, name: str) -> str | None:
+    """The dotted key of `tree_type` that looks most like `name`; None where none does."""
+    return next(iter(difflib.get_close_matches(name, list(_all_keys(tree_type)), n=1)), None)
+
+
 def wrong_value(tree_type: type, tree: Any, source: str, merge: Callable[[Any], object]) -> str | None:
     """What is wrong with the first value of `tree` that `merge` refuses, or None if it takes them one by one."""
-    for key, group, value in _entries(tree_type, tree):
-        kind = _types(group)[key.rpartition(".")[2]]
+    for key, kind, value in _values(tree_type, tree):
         if isinstance(value, dict) and (_group(kind) is not None or _named_group(kind) is not None):
             continue
         part = value
@@ -62,6 +66,16 @@ def _entries(group: type, tree: Any) -> Iterator[tuple[str, type, Any]]:
             for title, group_value in value.items():
                 for key, owner, member in _entries(named, group_value):
                     yield f"{name}.{title}.{key}", owner, member
+
+
+def _values(tree_type: type, tree: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Every (dotted key, type that it should have, value), the titles of named groups included."""
+    for key, group, value in _entries(tree_type, tree):
+        kind = _types(group)[key.rpartition(".")[2]]
+        yield key, kind, value
+        named = _named_group(kind)
+        if named is not None and isinstance(value, Mapping):
+            yield from ((f"{key}.{title}", named, group_value) for title, group_value in value.items())
 
 
 def _all_keys(group: type) -> Iterator[str]:

@@ -13,7 +13,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gnfactor.config_keys import check_keys, wrong_value
+from gnfactor.config_keys import check_keys, nearest_key, wrong_value
 from gnfactor.errors import ConfigError
 
 Tree = TypeVar("Tree")
@@ -60,7 +60,7 @@ def tree_from_yaml(tree_type: type[Tree], text: str, source: str) -> Tree:
 
 def _overridden(tree_type: type, tree: DictConfig, overrides: Sequence[str]) -> DictConfig:
     for text in overrides:
-        tree = _merge(tree_type, tree, _parse_override(text), "the command line")
+        tree = _merge(tree_type, tree, _parse_override(tree_type, text), "the command line")
     return tree
 
 
@@ -79,10 +79,12 @@ def _read(path: Path) -> DictConfig:
     return tree
 
 
-def _parse_override(override: str) -> DictConfig:
-    key = override.partition("=")[0]
+def _parse_override(tree_type: type, override: str) -> DictConfig:
+    key, _, value = override.partition("=")
     if not key or not all(part.isidentifier() for part in key.split(".")):
-        raise ConfigError(f"'{override}' is neither a file nor an override; key=value is expected: train.steps=1000")
+        near = nearest_key(tree_type, key)
+        hint = "key=value is expected: train.steps=1000" if near is None else f"did you mean {near}={value}?"
+        raise ConfigError(f"'{override}' is neither a file nor an override; {hint}")
     try:
         return OmegaConf.from_dotlist([override])
     except (OmegaConfBaseException, yaml.YAMLError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -23,6 +24,17 @@ def write_file(path: Path, content: str | bytes) -> None:
     finally:
         partial.unlink(missing_ok=True)
     flush(path.parent)
+
+
+def try_writing_in(folder: Path) -> None:
+    """Find out whether something can be written in a folder, or in one that is to be made; nothing is left there.
+
+    Raises:
+        OSError: it cannot.
+    """
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    with TemporaryFile(dir=nearest):
+        pass
 
 
 def flush(path: Path) -> None:

@@ -187,10 +187,15 @@ def test_pictures_of_another_size_do_not_mix(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "why"),
-    [({"variation": -1}, "--variation"), ({"instructions": (" ",)}, "--instruction"), ({"image_size": (0, 0)}, "size")],
+    [
+        ({"task": "../elsewhere"}, "cannot be the name"),
+        ({"variation": -1}, "--variation"),
+        ({"instructions": (" ",)}, "--instruction"),
+        ({"image_size": (0, 0)}, "size"),
+    ],
 )
 def test_nonsense_is_refused_before_anything_is_recorded(change: dict[str, object], why: str) -> None:
-    with pytest.raises(ConfigError, match=why):
+    with pytest.raises((ConfigError, DataError), match=why):
         replace(wanted(Path("store")), **change)  # type: ignore[arg-type]
 
 
@@ -251,9 +256,21 @@ def test_what_is_discarded_or_interrupted_leaves_the_store_as_it_was(
 
     monkeypatch.setattr(record_module, "typed", ask)
     assert command(tmp_path / "store", "--accept-calibration", "Ada") == status
-    assert not Store.open(tmp_path / "store").episodes()
+    assert not (tmp_path / "store").exists()
 
 
-def test_a_name_that_is_no_folders_is_refused_before_the_work(robot: FakeRobot, tmp_path: Path) -> None:
-    assert command(tmp_path / "store", "--accept-calibration", "Ada", "--task", "../elsewhere") == 2
+def test_a_name_that_is_no_folders_is_said_before_the_missing_calibration(
+    robot: FakeRobot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path / "store", "--task", "../elsewhere") == 2
+    assert "cannot be the name of an episode" in capsys.readouterr().err
+    assert not robot.record
+
+
+def test_a_store_that_cannot_be_made_is_refused_before_the_work(
+    robot: FakeRobot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert command(tmp_path / "file", "--accept-calibration", "Ada") == 2
+    assert "cannot make a store in" in capsys.readouterr().err
     assert not robot.record

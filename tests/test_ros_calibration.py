@@ -18,7 +18,7 @@ from gnfactor.errors import ConfigError
 from gnfactor.kinematics import rotation_of
 from gnfactor.ros import calibrate
 from gnfactor.ros.calibration.camera_check import check_camera
-from gnfactor.ros.calibration.looking import look_when_still, poses_around, repeats
+from gnfactor.ros.calibration.looking import Look, look_when_still, poses_around, repeats
 from gnfactor.ros.calibration.picture import draw_check
 from gnfactor.ros.calibration.records import (
     arrangement_digest,
@@ -30,6 +30,7 @@ from gnfactor.ros.calibration.records import (
     write_record,
 )
 from gnfactor.ros.config import MarkerConfig, PoseConfig, RobotConfig, load
+from gnfactor.ros.safety import SafetyGuard, Verdict
 from gnfactor.ros.sensing.camera_file import calibration_of, save_calibration
 from gnfactor.video import write_png
 from tests.fake_robot import ROBOTS, FakeRobot, robot_config
@@ -296,7 +297,21 @@ def test_whoever_gives_up_changes_nothing(guided: HandRobot, tmp_path: Path) -> 
 def test_a_pose_taken_twice_counts_once(guided: HandRobot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     guided.guided = [guided.guided[0], *guided.guided]
     assert run(tmp_path / "out", "--check") == 0
-    assert "has been here before" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "has been here before" in said
+    assert [f"kept pose {number}; hand seen by front" in said for number in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+def test_a_pose_in_which_a_camera_misses_the_hand_says_so(guided: HandRobot) -> None:
+    guided.guide()
+    config = guided.config
+    right = Look(guided.observe(1.0), guided.state(), guided.pose)
+    elsewhere = guided.pose.copy()
+    elsewhere[:3, 3] += (0.3, 0.0, 0.3)
+    assert calibrate.kept([right], config) == "  kept pose 1; hand seen by front"
+    assert calibrate.kept([right, replace(right, world_from_gripper=elsewhere)], config) == (
+        "  kept pose 2; hand not seen by front"
+    )
 
 
 def test_too_few_poses_are_refused(guided: HandRobot, capsys: pytest.CaptureFixture[str]) -> None:
@@ -311,8 +326,35 @@ def test_the_arm_looks_at_itself_where_guard_and_operator_allow(
     monkeypatch.setattr(calibrate, "typed", lambda _: next(answers))
     guided.guide()
     assert run(tmp_path / "out", "--check", "--move") == 0
-    assert "left out: the operator refused it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "left out: the operator refused it" in said
+    assert "kept pose 3; hand seen by front" in said
     assert guided.holding
+
+
+def test_a_moving_check_speaks_of_poses_and_asks_about_none_that_the_guard_refuses(
+    guided: HandRobot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions: list[str] = []
+
+    def answer(question: str) -> str:
+        questions.append(question)
+        return ("d", "q")[len(questions) - 1]
+
+    monkeypatch.setattr(calibrate, "typed", answer)
+    guided.guide()
+    refused = iter([True])
+    check = SafetyGuard.check
+
+    def outside_once(guard: SafetyGuard, *seen: Any) -> Verdict:
+        return Verdict("outside the box") if next(refused, False) else check(guard, *seen)
+
+    monkeypatch.setattr(SafetyGuard, "check", outside_once)
+    assert run(tmp_path / "out", "--check", "--move") == 1
+    said = capsys.readouterr().err
+    assert "left out: outside the box" in said
+    assert "'d' is none of the answers" in said
+    assert questions == ["y: do it, n: another pose, q: give up > "] * 2
 
 
 def test_fingers_that_hold_something_do_not_go_on_a_journey(guided: HandRobot, tmp_path: Path) -> None:

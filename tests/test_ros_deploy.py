@@ -16,22 +16,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gnfactor.agent import Agent
 from gnfactor.checkpoint import CheckpointInfo, checkpoint_path, load_policy, write_checkpoint
 from gnfactor.config import from_yaml
 from gnfactor.errors import ConfigError
 from gnfactor.model import Policy
-from gnfactor.ros.__main__ import main, split_words
+from gnfactor.ros.__main__ import DESCRIPTION, main, split_words
 from gnfactor.ros.calibration.looking import Look
-from gnfactor.ros.calibration.records import write_record
+from gnfactor.ros.calibration.records import require_calibration, write_record
 from gnfactor.ros.config import load
 from gnfactor.ros.journal import Began, Decided, Ended, Judged, Seen
 from gnfactor.ros.link import RobotMode
 from gnfactor.ros.links import connect
+from gnfactor.ros.links.replay_link import ReplayLink
 from gnfactor.ros.log.header import weights_sha256
 from gnfactor.ros.log.reader import Recording
-from gnfactor.ros.session.deploy import check_fit
+from gnfactor.ros.session.deploy import check_fit, require_room
 from gnfactor.ros.session.operator import STOP, typed
 from tests.fake_robot import ROBOTS, FakeRobot, robot_config
 from tests.synthetic import TINY
@@ -155,6 +158,13 @@ MISTAKES = {
     ),
     "a key that is none": ((SAID, "guard.high=3"), "guard.high"),
     "another answer": ((SAID, "--confirm", "maybe"), "invalid choice: 'maybe'"),
+    "a typo alone": (("log-folder=x",), "'log-folder=x' is neither a file nor an override; did you mean log.folder=x?"),
+    "a typo beside": ((SAID, "log-folder=x"), "did you mean log.folder=x?"),
+    "a camera that is null": (
+        (SAID, "cameras.front=null"),
+        "sets 'cameras.front' to null; a group of keys (color, depth",
+    ),
+    "a camera that is a number": ((SAID, "cameras.front=3"), "sets 'cameras.front' to 3 (int); a group of keys (color"),
     "no steps": ((SAID, "--confirm", "never", "--max-steps", "0"), "at least 1 is expected"),
     "no calibration": ((SAID, "--confirm", "never"), "no check of this calibration"),
 }
@@ -172,6 +182,34 @@ def test_mistakes_are_one_line_before_anything_is_connected(
     assert answer in said
     assert "\n" not in said
     assert not robots
+
+
+def test_a_folder_that_can_take_no_log_is_found_out_before_anything_is_connected(
+    checkpoint: Path, config_file: Path, robots: list[Remembered], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = (SAID, "--confirm", "never", "--accept-calibration", "Ada")
+    out = config_file.parent / "out"
+    out.mkdir()
+    (out / "run.mcap").touch()
+    assert run(checkpoint, config_file, *asked) == 2
+    said = capsys.readouterr().err
+    assert "run.mcap is the log of another run; name another folder with --out" in said
+    (out / "run.mcap").unlink()
+    out.rmdir()
+    out.touch()  # a file where the folder is to be
+    assert run(checkpoint, config_file, *asked) == 2
+    assert "no log can be written in" in capsys.readouterr().err
+    assert not robots
+    fresh = config_file.parent / "a/b"
+    require_room(fresh)
+    assert not fresh.parent.exists()
+
+
+def test_a_recording_in_a_robots_place_asks_nobody_to_answer_for_cameras(config_file: Path) -> None:
+    recorded = load([str(config_file), "link.type=replay"])
+    assert require_calibration(recorded, None) is None
+    with pytest.raises(ConfigError, match=r"link.uri=runs/robot/RUN/run.mcap"):
+        ReplayLink(recorded)
 
 
 def test_a_policy_whose_cameras_the_robot_has_not_is_refused_with_both_lists(checkpoint: Path) -> None:
@@ -197,7 +235,21 @@ def test_a_robot_in_reflex_is_not_recovered_and_the_run_says_how_it_stands(
 
 
 def test_words_may_stand_in_any_order() -> None:
-    assert split_words(["a.b=1", "put a=b there", "c_d=[x]"]) == (["a.b=1", "c_d=[x]"], "put a=b there")
+    assert split_words(["a.b=1", "put a=b there", "c_d=[x]"]) == (["a.b=1", "c_d=[x]"], ["put a=b there"])
+
+
+keys = st.text(st.characters(exclude_categories=("Z", "C"), exclude_characters="="), min_size=1)
+
+
+@given(keys, st.text())
+def test_a_setting_with_whatever_typo_never_becomes_the_instruction(key: str, value: str) -> None:
+    assert split_words([f"{key}={value}"]) == ([f"{key}={value}"], [])
+
+
+def test_the_example_of_the_help_has_the_cameras_of_the_shipped_file() -> None:
+    said = " ".join(DESCRIPTION.split())
+    assert f"policy.cameras=[{','.join(load([str(ROBOTS / 'franka_ros.yaml')]).cameras)}]" in said
+    assert "gnfactor.ros runs/demo" not in said
 
 
 def test_keys_pressed_before_the_question_do_not_answer_it(monkeypatch: pytest.MonkeyPatch) -> None:

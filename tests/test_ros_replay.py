@@ -19,16 +19,17 @@ from gnfactor.config import Config, from_yaml
 from gnfactor.geometry import rotation_from_euler
 from gnfactor.kinematics import between
 from gnfactor.model import Policy
-from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Failed, Judged, Looked, Seen, Stated
+from gnfactor.ros.journal import Asked, Began, Decided, Ended, Event, Failed, Forgetful, Judged, Looked, Seen, Stated
 from gnfactor.ros.log.film import ALLOWED, FPS, REFUSED, film
 from gnfactor.ros.log.header import weights_sha256
 from gnfactor.ros.log.reader import Noted, Recording
-from gnfactor.ros.log.report import ShadowRun, StepRecord, Tally, words_of
+from gnfactor.ros.log.report import ShadowRun, StepRecord, Tally, step_record, words_of
 from gnfactor.ros.log.shadow import Difference, Resolution, Shadow, compare, resolution
 from gnfactor.ros.log.turns import turns
 from gnfactor.ros.replay import main
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.ros.session.drawing import Colour
+from gnfactor.ros.session.operator import Operator
 from gnfactor.scene import ARM
 from tests.fake_env import go_to
 from tests.made_up_events import MAKERS, Maker
@@ -70,7 +71,7 @@ def test_the_same_checkpoint_acts_identically_to_the_last_bit(run: Path, capsys:
     assert report["shadow"]["first_other_step"] is None
     assert report["shadow"]["weights_sha256"] == report["run"]["weights_sha256"]
     steps = report["shadow"]["steps"]
-    assert [step["step"] for step in steps] == [0, 1, 2, 3]
+    assert [step["step"] for step in steps] == [1, 2, 3, 4]
     assert all(step["verdict"] == step["recorded_verdict"] for step in steps)
     assert "identical to the recorded one, to the last bit" in capsys.readouterr().out
     assert (run / "same/film.webm").stat().st_size > 1000
@@ -176,7 +177,56 @@ def test_a_report_counts_what_happened() -> None:
         "not known: the run broke off",
     ]
     assert [step.answers for step in summary.steps] == [(), ("n",), ("y",), (), ()]
-    assert summary.steps[1] == StepRecord(0, 4.0, "the operator refused it", None, ("n",), None, True)
+    assert summary.steps[1] == StepRecord(1, 4.0, "the operator refused it", None, ("n",), None, True)
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ([Judged(None), Asked("?", "q"), Ended(None, None, "stopped")], "the operator ended the run: stopped"),
+        ([Judged(None), Asked("?", "d"), Ended(None, None, "done")], "the operator ended the run: done"),
+        ([Judged(None), Ended(None, None, "done")], "the policy was done"),
+        (
+            [Judged("too far"), Ended(None, None, "stopped")],
+            "refused: too far; the run was stopped, with nobody to be asked",
+        ),
+        (
+            [Judged("too far"), Asked("?", "q"), Ended(None, None, "stopped")],
+            "refused: too far; the operator ended the run: stopped",
+        ),
+    ],
+)
+def test_the_last_action_says_who_ended_the_run_and_why_it_was_refused(ending: list[Event], words: str) -> None:
+    seen = Seen(replace(Maker(5, []).observation(), step=2))
+    (turn,) = turns(Noted(10.0, event) for event in (seen, Decided(go_to(np.ones(3))), *ending))
+    record = step_record(turn, 0.0)
+    assert (record.step, words_of(record)) == (3, words)
+
+
+def test_actions_have_the_numbers_that_the_operator_was_told(tmp_path: Path) -> None:
+    robot, said = robot_for("impedance"), list[str]()
+    operator = Operator(robot.config, tmp_path, said.append, input, Forgetful(), "never")
+    record(tmp_path / "run.mcap", robot, Wanderer(refuse_at=1), steps=3, approve=operator.approve)
+    numbers = [turn.number for turn in turns(Recording(tmp_path / "run.mcap").events()) if turn.action is not None]
+    assert [f"action {number}:" for number in numbers] == [
+        line.partition(":")[0] + ":" for line in said if line.startswith("action ")
+    ]
+    assert [(tmp_path / f"action{number:03d}.png").is_file() for number in numbers] == [True, True, True]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_log_in_which_nothing_is_fails_and_leaves_no_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: bool
+) -> None:
+    path = tmp_path / "run.mcap"
+    written(path, [])
+    if not whole:
+        path.write_bytes(path.read_bytes()[:-30])
+    assert main([str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "holds no event" in said
+    assert ("its end is missing" in said) == (not whole)
+    assert not (tmp_path / "run-replay").exists()
 
 
 def frames_of(path: Path, camera: str | None = None) -> list[np.ndarray]:

@@ -281,7 +281,7 @@ def test_a_calibration_file_says_what_was_saved(pose: Any) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "eye.yaml"
         save_calibration(path, calibration_of("panda_link0", "eye", pose.numpy()))
-        found = load_calibration(path)
+        found = load_calibration(path, "cameras.eye.calibration")
     assert (found.parent_frame, found.camera_frame) == ("panda_link0", "eye")
     np.testing.assert_allclose(found.parent_from_camera, pose.numpy(), atol=1e-9)
 
@@ -319,7 +319,12 @@ def test_a_calibration_that_is_none_is_refused(tmp_path: Path, text: str, answer
     path = tmp_path / "front.yaml"
     path.write_text(text or "{}")
     with pytest.raises(ConfigError, match=answer):
-        load_calibration(path)
+        load_calibration(path, "cameras.front.calibration")
+
+
+def test_a_calibration_that_is_not_there_is_named_by_its_setting() -> None:
+    with pytest.raises(ConfigError, match=r"^cameras.front.calibration, nope.yaml, cannot be read: No such file"):
+        Robot(extrinsics="file", calibration="nope.yaml")
 
 
 def test_the_file_of_another_camera_is_refused(tmp_path: Path) -> None:

@@ -182,5 +182,6 @@ def test_with_a_master_elsewhere_our_own_address_has_to_be_told(addresses: pytes
 
 @pytest.mark.parametrize("uri", [None, "", "robot", "ws://robot:9090", "http://"])
 def test_a_master_without_an_address_is_asked_for(uri: str | None, addresses: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"set link\.uri or ROS_MASTER_URI"):
+    found = uri or "not set"
+    with pytest.raises(ConfigError, match=rf"address is {found}; .*set link\.uri or ROS_MASTER_URI"):
         choose_addresses(uri)

@@ -19,8 +19,11 @@ DESCRIPTION = """\
 Observes, asks the policy, asks the guard, shows what would happen, asks the operator, moves; until the policy or the
 operator says that the task is done. Keep a hand at the robot's stop.
 
-  python -m gnfactor.ros runs/demo --config configs/robot/franka_ros.yaml --dry-run "open the top drawer"
-  python -m gnfactor.ros runs/demo --config my_robot.yaml executor.speed_m_s=0.05 "open the top drawer"
+  python -m gnfactor.ros runs/lab --config configs/robot/franka_ros.yaml --dry-run "open the top drawer"
+  python -m gnfactor.ros runs/lab --config my_robot.yaml executor.speed_m_s=0.05 "open the top drawer"
+
+The policy must have been trained with the robot's cameras: runs/lab with policy.cameras=[front], the one camera of the
+shipped files (docs/robot.md, section 9); runs/demo, of the built-in world, needs three.
 
 Exit status: 0 the task was said to be done, 1 it was not, 2 a mistake that the message explains, 130 interrupted.
 """
@@ -50,11 +53,11 @@ def main(args: Sequence[str] | None = None) -> int:
         from gnfactor.ros.session.session import Order, Terminal  # noqa: PLC0415
 
         given = parser.parse_intermixed_args(args)
-        overrides, instruction = split_words(given.words)
-        robot = load([*given.config, *overrides])
+        settings, others = split_words(given.words)
+        robot = load([*given.config, *settings])  # first of all: a setting with a typo is not what the robot is told
         order = Order(
             checkpoint=given.checkpoint,
-            instruction=instruction,
+            instruction=the_instruction(others),
             robot=robot,
             folder=given.out or new_folder(Path(robot.log.folder), datetime.now()),
             confirm=given.confirm,
@@ -76,17 +79,21 @@ def main(args: Sequence[str] | None = None) -> int:
     return run(command, INTERRUPTED, "see to the folder of the run, or name another with --out")
 
 
-def split_words(words: Sequence[str]) -> tuple[list[str], str]:
-    """Settings `key=value` and the one instruction among words in any order.
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Settings `key=value`, right or wrong, and the other words; before a setting's "=" there is no space."""
+    settings = [word for word in words if "=" in word and not any(map(str.isspace, word.partition("=")[0]))]
+    return settings, [word for word in words if word not in settings]
+
+
+def the_instruction(words: Sequence[str]) -> str:
+    """The one instruction among what is no setting.
 
     Raises:
-        ConfigError: there is no instruction, or more than one.
+        ConfigError: there is none, or more than one.
     """
-    settings = [word for word in words if "=" in word and word.partition("=")[0].replace(".", "").isidentifier()]
-    others = [word for word in words if word not in settings]
-    if len(others) != 1:
-        raise ConfigError(f"one instruction is expected, in quotes; found {others or 'none'}")
-    return settings, others[0]
+    if len(words) != 1:
+        raise ConfigError(f"one instruction is expected, in quotes; found {list(words) or 'none'}")
+    return words[0]
 
 
 if __name__ == "__main__":

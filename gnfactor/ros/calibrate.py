@@ -27,7 +27,7 @@ from gnfactor.actions import Action, ArmTarget
 from gnfactor.command import Parser, run
 from gnfactor.errors import ConfigError, RobotError
 from gnfactor.files import write_file
-from gnfactor.ros.calibration.camera_check import CameraReport, check_camera
+from gnfactor.ros.calibration.camera_check import CameraReport, check_camera, hand_in
 from gnfactor.ros.calibration.looking import Look, look_when_still, poses_around, repeats
 from gnfactor.ros.calibration.picture import draw_check
 from gnfactor.ros.calibration.records import COMMAND, arrangement_digest, read_record, record_path, write_record
@@ -38,9 +38,10 @@ from gnfactor.ros.journal import Forgetful
 from gnfactor.ros.link import RobotLink
 from gnfactor.ros.links.connect import connect
 from gnfactor.ros.links.listening_link import ListeningLink
+from gnfactor.ros.plan import Answer, Plan
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.ros.session.interruption import signals_interrupt
-from gnfactor.ros.session.operator import STOP, Ask, Operator, Say, typed
+from gnfactor.ros.session.operator import KEYS_OF_A_CHECK, STOP, Ask, Operator, Say, is_in_error, typed
 from gnfactor.ros.session.session import leave
 from gnfactor.scene import ARM
 from gnfactor.video import write_png
@@ -88,11 +89,23 @@ def looks_by_hand(link: RobotLink, config: RobotConfig, poses: int, say: Say, as
             say("  the arm has been here before; guide it at least 4 cm away, or turn it by 10 degrees")
         else:
             looks.append(look)
+            say(kept(looks, config))
     return looks
+
+
+def kept(looks: Sequence[Look], config: RobotConfig) -> str:
+    """Said of the newest look: its number, and which of the cameras that have to see the hand see it."""
+    asked = [name for name, camera in config.cameras.items() if camera.sees_gripper]
+    seen = [name for name in asked if hand_in(name, looks[-1], config) is not None]
+    missed = ", ".join(name for name in asked if name not in seen)
+    hand = f"; hand seen by {', '.join(seen)}" if seen else "; hand" if missed else ""
+    return f"  kept pose {len(looks)}{hand}" + (f"{',' if seen else ''} not seen by {missed}" if missed else "")
 
 
 def looks_by_moving(link: RobotLink, config: RobotConfig, poses: int, say: Say, operator: Operator) -> list[Look]:
     """One look from where the arm stands, and others from around there, as far as guard and operator allow.
+
+    About a pose that the guard refuses nobody is asked, unless the robot waits to be recovered.
 
     Raises:
         GivenUp: the operator stopped it.
@@ -102,9 +115,14 @@ def looks_by_moving(link: RobotLink, config: RobotConfig, poses: int, say: Say, 
     state = link.state()
     if not is_open(state, config):
         raise ConfigError(f"the fingers are {state.width_m * 1000:.0f} mm apart; open them before the arm moves itself")
-    executor = Executor(link, SafetyGuard(config), config, operator.approve)
+
+    def approve(plan: Plan) -> Answer:
+        return operator.approve(plan) if plan.verdict.ok or is_in_error(plan.state) else "refuse"
+
+    executor = Executor(link, SafetyGuard(config), config, approve)
     link.hold()  # the watchdog lets nobody move before
     looks = [_still(link, config)]
+    say(kept(looks, config))
     for pose in poses_around(looks[0].world_from_gripper):
         if len(looks) == poses:
             break
@@ -113,6 +131,7 @@ def looks_by_moving(link: RobotLink, config: RobotConfig, poses: int, say: Say, 
             raise GivenUp
         if outcome.done:
             looks.append(_still(link, config))
+            say(kept(looks, config))
         else:
             say(f"  left out: {outcome.refused or outcome.blocked}")
     return looks
@@ -194,7 +213,7 @@ def _looks(task: Task, console: Console) -> list[Look]:
     try:
         if not task.move:
             return looks_by_hand(link, task.config, task.poses, say, typed)
-        operator = Operator(task.config, task.out, say, typed, Forgetful())
+        operator = Operator(task.config, task.out, say, typed, Forgetful(), keys=KEYS_OF_A_CHECK)
         return looks_by_moving(link, task.config, task.poses, say, operator)
     finally:
         leave(link, say)

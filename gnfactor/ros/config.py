@@ -156,8 +156,8 @@ class CameraConfig:
     def __post_init__(self) -> None:
         if (self.extrinsics == "file") != (self.calibration is not None):
             raise ConfigError(
-                f"a camera has extrinsics {self.extrinsics} and calibration {self.calibration}; a file is named "
-                "exactly where extrinsics is file"
+                f"a camera has extrinsics {self.extrinsics} and calibration {self.calibration or 'null'}; a file is "
+                "named exactly where extrinsics is file"
             )
         _all_positive("cameras", self, ("depth_scale", "max_gap_s", "max_tf_gap_s", "max_distortion_px"))
 

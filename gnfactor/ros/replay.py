@@ -22,7 +22,7 @@ from gnfactor.ros.log.header import weights_sha256
 from gnfactor.ros.log.reader import Recording
 from gnfactor.ros.log.report import RunSummary, ShadowRun, Tally, report_text, write_report
 from gnfactor.ros.log.shadow import Difference, Shadow
-from gnfactor.ros.log.turns import Turn, turns
+from gnfactor.ros.log.turns import Turn, recorded_turns
 from gnfactor.ros.safety import SafetyGuard
 from gnfactor.video import write_video
 
@@ -63,7 +63,8 @@ def replay(
 
     Raises:
         ConfigError: the log has no such camera.
-        DataError: the log cannot be read, or has no pictures to ask a policy with; nothing can be written there.
+        DataError: the log cannot be read, holds no event, or has no pictures to ask a policy with; nothing can be
+            written there.
         CheckpointError, ObservationError: the checkpoint cannot be read, or does not fit the recording.
     """
     recording = Recording(path)
@@ -75,7 +76,7 @@ def replay(
     tally, shadow = Tally(), None if checkpoint is None else _Asked(checkpoint, recording, device)
 
     def told() -> Iterator[Turn]:
-        for turn in turns(recording.events()):
+        for turn in recorded_turns(recording):
             tally.add(turn)
             if shadow is not None:
                 shadow.ask(turn)

@@ -66,14 +66,10 @@ def check_camera(name: str, looks: Sequence[Look], config: RobotConfig) -> Camer
         config: says where everything should be, and how far off it may be.
     """
     camera = config.cameras[name]
-    max_depth_m = config.guard.max_depth_m
     sightings: list[Sighting | None] = [None] * len(looks)
     findings: list[Finding] = []
     if camera.sees_gripper:
-        sightings = [
-            find_hand(look.views[name], look.world_from_gripper, look.state.finger_positions_m, max_depth_m)
-            for look in looks
-        ]
+        sightings = [hand_in(name, look, config) for look in looks]
         findings += _of_gripper(sightings, [look.views[name] for look in looks], config)
     if config.calibration.marker is not None:
         findings.append(_of_marker(name, looks, config))
@@ -84,6 +80,12 @@ def check_camera(name: str, looks: Sequence[Look], config: RobotConfig) -> Camer
         words = "it need see neither gripper nor table, and there is no marker: set sees_gripper or sees_table"
         findings.append(Finding("anything", None, 0.0, "", words))
     return CameraReport(name, tuple(findings), tuple(sightings), _advice(name, looks, sightings))
+
+
+def hand_in(name: str, look: Look, config: RobotConfig) -> Sighting | None:
+    """The gripper as one camera saw it in one pose; None where it was not found."""
+    fingers_m = look.state.finger_positions_m
+    return find_hand(look.views[name], look.world_from_gripper, fingers_m, config.guard.max_depth_m)
 
 
 def _of_gripper(

@@ -32,6 +32,8 @@ from gnfactor.scene import Camera
 COMMAND = "python -m gnfactor.ros.calibrate --check --config ROBOT.yaml"
 _INTRINSICS_PX = 0.5
 """Intrinsics that differ by more are those of another camera or another mode of it."""
+_RECORDED = "replay"
+"""The `link.type` behind which there is no robot: nothing moves, and nobody need answer for its cameras."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ def arrangement_digest(config: RobotConfig) -> str:
             (arm.name, arm.base_frame, arm.ee_frame),
             [asdict(pose) for pose in (arm.world_from_base, arm.flange_from_gripper, arm.ee_from_gripper)],
         ],
-        "cameras": {name: _described(camera) for name, camera in sorted(config.cameras.items())},
+        "cameras": {name: _described(name, camera) for name, camera in sorted(config.cameras.items())},
         "table": config.guard.table_height_m,
         "limits": limits,
     }
@@ -87,12 +89,12 @@ def require_calibration(config: RobotConfig, accept: str | None) -> str | None:
         accept: who takes the responsibility for going on without one; None: nobody.
 
     Returns:
-        `accept` where it was needed, to be logged; None where there is a record.
+        `accept` where it was needed, to be logged; None where there is a record, or a recording instead of a robot.
 
     Raises:
         ConfigError: there is no record and nobody takes the responsibility, or a calibration file cannot be read.
     """
-    if read_record(config) is not None:
+    if config.link.type == _RECORDED or read_record(config) is not None:
         return None
     if accept is not None and accept.strip():
         return accept.strip()
@@ -178,7 +180,7 @@ def require_unmoved(link: RobotLink, robot: RobotConfig, accept: str | None) -> 
         ConfigError: a camera has moved, or was exchanged, and nobody takes the responsibility.
         RobotError: the robot cannot be reached.
     """
-    record = read_record(robot)
+    record = None if robot.link.type == _RECORDED else read_record(robot)
     if record is None:
         return None
     views, state = link.observe(robot.guard.max_image_age_s), link.state()
@@ -224,11 +226,11 @@ def moved_complaint(
     return None
 
 
-def _described(camera: CameraConfig) -> dict[str, Any]:
+def _described(name: str, camera: CameraConfig) -> dict[str, Any]:
     """What a check depends on of a camera; its file by content, since a path says nothing."""
     said = asdict(camera)
     if camera.calibration is not None:
-        said["calibration"] = asdict(load_calibration(Path(camera.calibration)))
+        said["calibration"] = asdict(load_calibration(Path(camera.calibration), f"cameras.{name}.calibration"))
     return said
 
 

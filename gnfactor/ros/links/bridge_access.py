@@ -55,7 +55,7 @@ def bridge_access(config: LinkConfig) -> BridgeAccess:
         )
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ConfigError(
-            f"link.uri is {config.uri or 'not set'}; the address of the rosbridge server is expected: {EXAMPLES}"
+            f"link.uri is {config.uri or 'null'}; the address of the rosbridge server is expected: {EXAMPLES}"
         )
     if parts.scheme == "ws" and config.tls_ca is not None:
         raise ConfigError(f"link.tls_ca is given, but link.uri, {uri}, is not encrypted; use wss://")

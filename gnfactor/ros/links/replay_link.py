@@ -25,7 +25,7 @@ from gnfactor.ros.link import (
     RobotView,
 )
 from gnfactor.ros.log.reader import Recording
-from gnfactor.ros.log.turns import Moment, Turn, turns
+from gnfactor.ros.log.turns import Moment, Turn, recorded_turns
 
 _LOOKS_IN_A_TURN = 2
 """Of a program that never holds, since it sends nothing: one to decide, one to judge."""
@@ -41,7 +41,7 @@ class ReplayLink:
 
     def __init__(self, config: RobotConfig) -> None:
         if config.link.uri is None:
-            raise ConfigError("link.uri is null; name the log to replay, as in link.uri=runs/robot/NAME.mcap")
+            raise ConfigError("link.uri is null; name the log to replay, as in link.uri=runs/robot/RUN/run.mcap")
         recording = Recording(Path(config.link.uri))
         if not recording.header.config.log.images:
             raise DataError(
@@ -49,11 +49,9 @@ class ReplayLink:
             )
         self._path = recording.path
         self._holds = False
-        self._turns: Iterator[Turn] = turns(recording.events())
-        self._following = next(self._turns, None)
-        if self._following is None:
-            raise DataError(f"{recording.path} holds no event; take another log")
-        self._take(self._following)
+        self._turns: Iterator[Turn] = recorded_turns(recording)
+        self._following: Turn | None = None
+        self._take(next(self._turns))
 
     def now_s(self) -> float:
         return self._clock_s

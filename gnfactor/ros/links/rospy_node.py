@@ -60,8 +60,8 @@ def choose_addresses(uri: str | None) -> str:
     master = uri or os.environ.get("ROS_MASTER_URI")
     if not master or urlsplit(master).scheme != "http" or not urlsplit(master).hostname:
         raise ConfigError(
-            f"the ROS master's address is {master}; something like http://192.168.1.2:11311 is expected: set link.uri "
-            "or ROS_MASTER_URI"
+            f"the ROS master's address is {master or 'not set'}; something like http://192.168.1.2:11311 is expected: "
+            "set link.uri or ROS_MASTER_URI"
         )
     host = str(urlsplit(master).hostname)
     if not (os.environ.get("ROS_IP") or os.environ.get("ROS_HOSTNAME")):

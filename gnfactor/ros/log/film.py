@@ -105,8 +105,7 @@ def _drawable(pose: Float[np.ndarray, "4 4"]) -> bool:
 
 def _captioned(turn: Turn, picture: Picture, time_s: float, over: bool) -> Picture:
     verdict, colour = _verdict(turn)
-    assert turn.observation is not None, "only turns with pictures are shown"
-    lines = [turn.instruction, f"{time_s:.1f} s, action {turn.observation.step}"]
+    lines = [turn.instruction, f"{time_s:.1f} s, action {turn.number}"]
     lines += [f"operator: {asked.answer}" for asked in turn.answers]
     lines += [f"FAILURE: {failure.complaint}" for failure in turn.failures[:1]] if over else []
     if over and turn.action is not None and colour != REFUSED:

@@ -15,7 +15,7 @@ from gnfactor.ros.log.reader import Recording
 from gnfactor.ros.log.shadow import Difference, Resolution
 from gnfactor.ros.log.turns import Turn
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the report's JSON form."""
 
 
@@ -24,6 +24,7 @@ class StepRecord:
     """One action, and what came of it."""
 
     step: int
+    """From 1 on, as the operator was told it."""
     time_s: float
     """Since the first observation."""
     refused: str | None
@@ -49,11 +50,10 @@ class RunSummary:
 
 def step_record(turn: Turn, time_s: float) -> StepRecord:
     """The action of a turn, at this time since the first observation."""
-    assert turn.observation is not None, "nothing is decided before anything is seen"
     verdict, outcome = turn.verdict, turn.outcome
     refused = (verdict and verdict.reason) or (outcome and outcome.refused)
     return StepRecord(
-        step=turn.observation.step,
+        step=turn.number,
         time_s=time_s,
         refused=refused or None,
         blocked=outcome.blocked if outcome is not None else None,
@@ -164,12 +164,20 @@ def report_text(recording: Recording, summary: RunSummary, shadow: ShadowRun | N
 def words_of(step: StepRecord) -> str:
     """What came of an action."""
     if step.ended is not None:
-        return f"the operator ended the run: {step.ended}"
+        refused = "" if step.refused is None else f"refused: {step.refused}; "
+        return refused + _ending(step)
     if step.refused is not None:
         return f"refused: {step.refused}"
     if step.blocked is not None:
         return f"stopped: {step.blocked}"
     return "arrived" if step.finished else "not known: the run broke off"
+
+
+def _ending(step: StepRecord) -> str:
+    """How an action that is the last ended the run: without an answer it was not the operator."""
+    if step.answers:
+        return f"the operator ended the run: {step.ended}"
+    return "the policy was done" if step.ended == "done" else "the run was stopped, with nobody to be asked"
 
 
 def write_report(folder: Path, recording: Recording, summary: RunSummary, shadow: ShadowRun | None) -> None:

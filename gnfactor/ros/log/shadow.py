@@ -35,6 +35,7 @@ class Difference:
     """One action of a policy beside the recorded one."""
 
     step: int
+    """Its number, from 1 on."""
     time_s: float
     distance_m: float
     """Between the two places; nan where one is no place."""
@@ -91,7 +92,6 @@ class Shadow:
 
 def compare(turn: Turn, recorded: Action, action: Action, least: Resolution, verdict: str | None) -> Difference:
     """One action beside the recorded one of its turn."""
-    assert turn.observation is not None, "nothing is decided before anything is seen"
     before, now = recorded.arms.get(ARM), action.arms[ARM]
     distance_m, turn_deg = (np.nan, np.nan) if before is None else _apart(before, now)
     gripper = before is None or before.gripper_open != now.gripper_open
@@ -99,7 +99,7 @@ def compare(turn: Turn, recorded: Action, action: Action, least: Resolution, ver
     near = distance_m <= least.voxel_m + _ROUNDING_M and turn_deg <= least.rotation_bin_deg + _ROUNDING_DEG
     judged = turn.verdict
     return Difference(
-        step=turn.observation.step,
+        step=turn.number,
         time_s=turn.start.time_s,
         distance_m=distance_m,
         turn_deg=turn_deg,

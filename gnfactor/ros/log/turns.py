@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gnfactor.actions import Action
+from gnfactor.errors import DataError
 from gnfactor.ros.journal import Asked, Began, Decided, Ended, Failed, Judged, Looked, Seen, Stated
 from gnfactor.ros.link import RobotState, RobotView
-from gnfactor.ros.log.reader import Noted
+from gnfactor.ros.log.reader import Noted, Recording
 from gnfactor.scene import Observation
 
 Kind = TypeVar("Kind")
@@ -40,6 +41,12 @@ class Turn:
     def of(self, kind: type[Kind]) -> list[tuple[float, Kind]]:
         """All events of one kind, with their times (s)."""
         return [(noted.time_s, noted.event) for noted in self.events if isinstance(noted.event, kind)]
+
+    @property
+    def number(self) -> int:
+        """Of its action, from 1 on, as the operator was told it and its picture is called."""
+        assert self.observation is not None, "nothing is decided before anything is seen"
+        return self.observation.step + 1
 
     @property
     def action(self) -> Action | None:
@@ -86,6 +93,21 @@ class Turn:
             name: RobotView(view.camera, view.rgb, view.depth_m, moment.stamps_s.get(name, moment.time_s))
             for name, view in self.observation.views.items()
         }
+
+
+def recorded_turns(recording: Recording) -> Iterator[Turn]:
+    """The turns of a log.
+
+    Raises:
+        DataError: it holds no event, or it is damaged.
+    """
+    told = turns(recording.events())
+    first = next(told, None)
+    if first is None:
+        cut = "" if recording.whole else ", and its end is missing"
+        raise DataError(f"{recording.path} holds no event{cut}; take another log")
+    yield first
+    yield from told
 
 
 def turns(events: Iterable[Noted]) -> Iterator[Turn]:

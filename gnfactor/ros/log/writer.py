@@ -153,7 +153,7 @@ class _File:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("xb")
         except OSError as error:
-            raise DataError(f"the log {path} cannot be made: {error.strerror}; name another log.folder") from error
+            raise DataError(f"the log {path} cannot be made: {error.strerror}; name another folder") from error
         try:
             self._writer = make_writer(self._file, enable_data_crcs=True)
             self._writer.start(library=f"gnfactor {header.versions.get('gnfactor', '')}")

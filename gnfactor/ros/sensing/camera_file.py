@@ -11,6 +11,7 @@ import yaml
 from jaxtyping import Float
 
 from gnfactor.config_tree import load_tree
+from gnfactor.errors import ConfigError
 from gnfactor.files import write_file
 from gnfactor.geometry import quaternion_from_rotation
 from gnfactor.ros.config import PoseConfig
@@ -45,12 +46,23 @@ def calibration_of(
     return CameraCalibration(parent_frame, camera_frame, (x, y, z), (qx, qy, qz, qw))
 
 
-def load_calibration(path: Path) -> CameraCalibration:
+def load_calibration(path: Path, key: str) -> CameraCalibration:
     """Read a file that `save_calibration`, or somebody by hand, has written.
 
+    Args:
+        path: of the file.
+        key: of the setting that names it, such as cameras.front.calibration.
+
     Raises:
-        ConfigError: there is no such file, a key is missing or unknown, or the quaternion's length is not 1.
+        ConfigError: it cannot be read, a key is missing or unknown, or the quaternion's length is not 1.
     """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}, {path}, cannot be read: {error.strerror}; name the file of the camera's pose (docs/robot.md, "
+            "section 3)"
+        ) from error
     return load_tree(CameraCalibration, [str(path)])
 
 

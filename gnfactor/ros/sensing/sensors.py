@@ -248,7 +248,7 @@ def _calibration(name: str, camera: CameraConfig) -> CameraCalibration | None:
         )
     if camera.calibration is None:
         return None
-    calibration = load_calibration(Path(camera.calibration))
+    calibration = load_calibration(Path(camera.calibration), f"cameras.{name}.calibration")
     if bare(calibration.camera_frame) != bare(camera.frame):
         raise ConfigError(
             f"{camera.calibration} is of the camera frame '{calibration.camera_frame}', cameras.{name}.frame is "

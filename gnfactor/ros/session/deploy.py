@@ -9,6 +9,7 @@ from pathlib import Path
 from gnfactor.agent import Agent, device_named
 from gnfactor.checkpoint import LoadedPolicy, load_policy
 from gnfactor.errors import ConfigError
+from gnfactor.files import try_writing_in
 from gnfactor.rollout import Episode
 from gnfactor.ros.calibration.records import require_calibration, require_unmoved
 from gnfactor.ros.config import RobotConfig
@@ -53,6 +54,7 @@ def deploy(order: Order, terminal: Terminal, link_to: Callable[[RobotConfig], Ro
     Raises:
         GNFactorError: the checkpoint, the configuration and the robot do not fit, or the robot cannot be reached.
     """
+    require_room(order.folder)
     loaded = load_policy(order.checkpoint)
     agent = Agent(loaded.policy, device_named(order.device))
     check_fit(agent, order.robot)
@@ -80,6 +82,24 @@ def deploy(order: Order, terminal: Terminal, link_to: Callable[[RobotConfig], Ro
                 return act(JournalledLink(link, log), agent, agent.image_size, order, terminal, log)
         finally:
             link.close()
+
+
+def require_room(folder: Path) -> None:
+    """Refuse a folder in which no log can be begun, before anything is connected; nothing is left there.
+
+    Raises:
+        ConfigError: it holds the log of another run, or nothing can be written there.
+    """
+    try:
+        taken = (folder / LOG).exists()
+        if not taken:
+            try_writing_in(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"no log can be written in {folder}: {error.strerror}; name another folder with --out or log.folder"
+        ) from error
+    if taken:
+        raise ConfigError(f"{folder / LOG} is the log of another run; name another folder with --out")
 
 
 def new_folder(parent: Path, now: datetime) -> Path:

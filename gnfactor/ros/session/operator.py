@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from gnfactor.files import write_file
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.journal import Asked, Journal
-from gnfactor.ros.link import RobotMode
+from gnfactor.ros.link import RobotMode, RobotState
 from gnfactor.ros.plan import Answer, Plan, changes_nothing
 from gnfactor.ros.session.forecast import forecast
 from gnfactor.ros.session.preview import draw_plan, step_lines
@@ -40,12 +40,29 @@ class Choice:
     answer: Answer
 
 
-_DONE, _STOPPED = Choice("the task is done", "done"), Choice("stop here", "stop")
-_IF_ALLOWED = {"y": Choice("do it", "go"), "n": Choice("do not, ask the policy again", "refuse")}
-_IF_REFUSED = {"n": Choice("ask the policy again", "refuse")}
+@dataclass(frozen=True)
+class Keys:
+    """What may be answered about a plan."""
+
+    allowed: Mapping[str, Choice]
+    refused: Mapping[str, Choice]
+    dry_run: Mapping[str, Choice]
+    always: Mapping[str, Choice]
+
+
 _IF_IN_ERROR = {"r": Choice("recover the robot", "recover")}
-_IN_DRY_RUN = {"": Choice("look and ask the policy again", "pass")}
-_ALWAYS = {"d": _DONE, STOP: _STOPPED}
+KEYS_OF_A_POLICY = Keys(
+    allowed={"y": Choice("do it", "go"), "n": Choice("do not, ask the policy again", "refuse")},
+    refused={"n": Choice("ask the policy again", "refuse")},
+    dry_run={"": Choice("look and ask the policy again", "pass")},
+    always={"d": Choice("the task is done", "done"), STOP: Choice("stop here", "stop")},
+)
+KEYS_OF_A_CHECK = Keys(
+    allowed={"y": Choice("do it", "go"), "n": Choice("another pose", "refuse")},
+    refused={"n": Choice("another pose", "refuse")},
+    dry_run={"": Choice("another pose", "pass")},
+    always={STOP: Choice("give up", "stop")},
+)
 
 
 class Operator:
@@ -64,6 +81,7 @@ class Operator:
         journal: Journal,
         confirm: Confirm = "each",
         dry_run: bool = False,
+        keys: Keys = KEYS_OF_A_POLICY,
     ) -> None:
         """Who is asked, and how.
 
@@ -75,10 +93,11 @@ class Operator:
             journal: told of questions and answers.
             confirm: when to ask.
             dry_run: nothing will be sent; the questions are whether to look again.
+            keys: what may be answered.
         """
         self._config, self._folder, self._say, self._ask, self._journal = config, folder, say, ask, journal
         self._confirm: Confirm = confirm
-        self._dry_run = dry_run
+        self._dry_run, self._keys = dry_run, keys
         self._count, self._refusals, self._has_agreed = 0, 0, False
 
     def approve(self, plan: Plan) -> Answer:
@@ -124,12 +143,12 @@ class Operator:
         return "stop"
 
     def _choices(self, plan: Plan) -> Mapping[str, Choice]:
+        keys = self._keys
         if self._dry_run:
-            return {**_IN_DRY_RUN, **_ALWAYS}
+            return {**keys.dry_run, **keys.always}
         if plan.verdict.ok:
-            return {**_IF_ALLOWED, **_ALWAYS}
-        in_error = plan.state.mode is RobotMode.REFLEX or bool(plan.state.errors)
-        return {**_IF_REFUSED, **(_IF_IN_ERROR if in_error else {}), **_ALWAYS}
+            return {**keys.allowed, **keys.always}
+        return {**keys.refused, **(_IF_IN_ERROR if is_in_error(plan.state) else {}), **keys.always}
 
     def _choose(self, choices: Mapping[str, Choice]) -> Answer:
         keys = ", ".join(f"{key or 'Enter'}: {choice.words}" for key, choice in choices.items())
@@ -139,6 +158,11 @@ class Operator:
             if said in choices:
                 return choices[said].answer
             self._say(f"  '{said}' is none of the answers")
+
+
+def is_in_error(state: RobotState) -> bool:
+    """Whether the robot waits for somebody's word to recover."""
+    return state.mode is RobotMode.REFLEX or bool(state.errors)
 
 
 def typed(question: str) -> str:
