@@ -169,7 +169,7 @@ class GuardConfig:
     """The whole gripper, fingers included, stays in this box."""
     box_upper: Triple = (0.7, 0.5, 1.6)
     min_height_m: float = TABLE_HEIGHT_M + 0.003
-    """No part of the gripper comes lower."""
+    """No part of the gripper, nor of the arm from its elbow on, comes lower."""
     start_tolerance_m: float = 0.02
     """So far outside may the measured gripper be and still be moved back; it never gets farther out."""
     hand_lower: Triple = (-0.035, -0.105, -0.115)
