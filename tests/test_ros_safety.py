@@ -328,3 +328,12 @@ def test_an_arm_whose_wrist_is_slightly_too_low_may_come_back_and_not_go_lower()
     assert "of the arm would be" in reason
     too_low = SafetyGuard(robot_config(f"guard.min_height_m={height_m + 0.03}"))
     assert "of the arm is 30 mm below" in (too_low.check_state(robot.state(), robot.now_s()).reason or "")
+
+
+@given(st.integers(0, 11), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_a_command_with_one_number_that_is_none_is_refused(index: int, number: float) -> None:
+    pose = moved()
+    pose.flat[index] = number
+    guard, state = SafetyGuard(CONFIG), FakeRobot(CONFIG).state()
+    assert not guard.check_command(pose, state).ok
+    assert guard._outside_complaint([pose], moved()) is not None

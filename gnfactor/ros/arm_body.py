@@ -1,8 +1,8 @@
 """The arm's own body from elbow to flange, which may touch the table while the gripper is above it.
 
 It is a chain of capsules, fixed to the links of `gnfactor.kinematics.FRANKA_CHAIN`. A capsule's lowest and farthest
-points lie around its two ends, so that only spheres around the ends need to be looked at. They are somewhat thicker than
-a Franka; nearer than this to the table is no place for a wrist.
+points lie around its two ends, so that only spheres around the ends need to be looked at. The radii are those of a
+Franka's housings with a little to spare.
 """
 
 from __future__ import annotations

@@ -32,8 +32,10 @@ class PoseConfig:
 
     def __post_init__(self) -> None:
         length = float(np.linalg.norm(self.quaternion_xyzw))
-        if abs(length - 1) > 1e-3:
+        if not abs(length - 1) <= 1e-3:  # so that a length that is no number is not let through
             raise ConfigError(f"quaternion_xyzw {list(self.quaternion_xyzw)} has length {length:.4f}; 1 is expected")
+        if not np.isfinite(self.translation_m).all():
+            raise ConfigError(f"translation_m {list(self.translation_m)} must be finite")
 
     @property
     def matrix(self) -> Float[np.ndarray, "4 4"]:
@@ -75,8 +77,12 @@ class ArmConfig:
         if len(self.finger_joint_names) != 2:
             raise ConfigError(f"arm.finger_joint_names is {list(self.finger_joint_names)}; two names are expected")
         for i, (low, high) in enumerate(zip(self.joint_lower, self.joint_upper, strict=True), start=1):
-            if not low < high:
-                raise ConfigError(f"arm: joint {i} goes from {low} to {high} rad; lower must be below upper")
+            if not -np.inf < low < high < np.inf:
+                raise ConfigError(
+                    f"arm: joint {i} goes from {low} to {high} rad; finite, and lower below upper, expected"
+                )
+        if not all(0 < speed < np.inf for speed in self.joint_speed):
+            raise ConfigError(f"arm.joint_speed is {list(self.joint_speed)}; positive numbers are expected")
         _all_positive("arm", self, ("speed_m_s", "turn_speed_rad_s"))
 
     def model(self, margin_rad: float = 0.0) -> ArmModel:
@@ -204,8 +210,10 @@ class GuardConfig:
         for name in ("box", "hand", "fingers"):
             lower: Triple = getattr(self, f"{name}_lower")
             upper: Triple = getattr(self, f"{name}_upper")
-            if any(low >= high for low, high in zip(lower, upper, strict=True)):
-                raise ConfigError(f"guard.{name}_lower {list(lower)} must be below guard.{name}_upper {list(upper)}")
+            if not all(-np.inf < low < high < np.inf for low, high in zip(lower, upper, strict=True)):
+                raise ConfigError(
+                    f"guard.{name}_lower {list(lower)} must be below guard.{name}_upper {list(upper)}, and both finite"
+                )
         shares = ("min_reading_share", "min_table_share")
         tuples = [item.name for item in fields(self) if item.name.endswith(("lower", "upper"))]
         heights = ("min_height_m", "table_height_m", "joint_margin_rad", "start_tolerance_m")

@@ -267,6 +267,8 @@ class SafetyGuard:
             for i, axis in enumerate("xyz")
         }
         excesses[f"below the least height, {limits.min_height_m:.3f} m"] = limits.min_height_m - low[2]
+        if not np.isfinite([*excesses.values()]).all():  # a number that is none is never the greatest
+            return float("inf"), "outside: its place is not finite"
         where = max(excesses, key=lambda name: excesses[name])
         return float(excesses[where]), where
 
