@@ -40,6 +40,10 @@ def test_our_gripper_frame_is_the_same_by_way_of_the_robots_own(file: Path) -> N
         ("cameras.front.extrinsics=file", "a file is named"),
         ("executor.name=teleport", r"'executor.name' to 'teleport'.*one of impedance, trajectory, moveit"),
         ("executor.speed_m_s=0.5", r"executor.speed_m_s is 0.5, more than guard.max_speed_m_s, 0.25"),
+        (
+            "executor={name: moveit, planner_speed_share: 1.0}",
+            r"of arm.speed_m_s is 1.7, more than guard.max_speed_m_s",
+        ),
         ("guard.max_speed_m_s=3", r"more than arm.speed_m_s, 1.7"),
         ("executor.joint_speed_rad_s=3", r"more than the least of arm.joint_speed, 2.175"),
         ("executor.command_life_s=0.01", "would expire"),

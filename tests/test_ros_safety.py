@@ -192,6 +192,14 @@ STATES: Mapping[str, tuple[Callable[[RobotState], RobotState], str]] = {
     "idle": (lambda s: replace(s, mode=RobotMode.IDLE), "start the robot's controller"),
     "errors": (lambda s: replace(s, errors=("cartesian_reflex",)), "cartesian_reflex"),
     "NaN joint": (lambda s: replace(s, joint_positions=s.joint_positions * np.nan), "not finite"),
+    "gripper too fast": (
+        lambda s: replace(s, joint_velocities=1.4 * np.eye(7)[0]),
+        r"the gripper moves at 0.\d\d m/s and 1.40 rad/s; at most 0.375 and 1.5 are allowed",
+    ),
+    "gripper turns too fast": (
+        lambda s: replace(s, joint_velocities=1.6 * np.eye(7)[6]),
+        r"moves at 0.\d\d m/s and 1.60 rad/s",
+    ),
     "too fast": (lambda s: replace(s, joint_velocities=np.full(7, 2.5)), r"joint 1 moves at 2.50 rad/s"),
     "joint beyond": (
         lambda s: replace(s, joint_positions=s.joint_positions + 3.0 * np.eye(7)[0]),
@@ -337,3 +345,16 @@ def test_a_command_with_one_number_that_is_none_is_refused(index: int, number: f
     guard, state = SafetyGuard(CONFIG), FakeRobot(CONFIG).state()
     assert not guard.check_command(pose, state).ok
     assert guard._outside_complaint([pose], moved()) is not None
+
+
+def test_a_planned_motion_that_is_too_fast_is_stopped_on_its_way() -> None:
+    """The planner brings the gripper there 11 cm farther in 4 s, which only the second limit forbids."""
+    slow = robot_config("executor.name=moveit")
+    allowed = ("guard.max_speed_m_s=0.005", "executor.speed_m_s=0.005", "executor.planner_speed_share=0.002")
+    fast = robot_config("executor.name=moveit", *allowed)
+    outcomes = [
+        Executor(FakeRobot(config), SafetyGuard(config), config).execute(action(moved(z=-0.11)))
+        for config in (slow, fast)
+    ]
+    assert outcomes[0].done, outcomes[0]
+    assert "guard.max_speed_m_s" in (outcomes[1].blocked or "")

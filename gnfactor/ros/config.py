@@ -189,6 +189,8 @@ class GuardConfig:
     max_speed_m_s: float = 0.25
     """No executor may be configured to be faster."""
     max_turn_speed_rad_s: float = 1.0
+    speed_tolerance: float = 1.5
+    """How many times these speeds the gripper may be measured to have: controllers overshoot, and sensors are noisy."""
     joint_margin_rad: float = 0.05
     """How far from its limits every joint stays."""
     max_image_age_s: float = 0.5
@@ -443,6 +445,22 @@ class RobotConfig:
             ),
             ("executor.planner_speed_share", self.executor.planner_speed_share, "the whole", 1.0),
         )
+        if self.executor.name == "moveit":  # the other ways to move are as fast as executor.speed_m_s
+            planned = self.executor.planner_speed_share * np.array([self.arm.speed_m_s, self.arm.turn_speed_rad_s])
+            limits += (
+                (
+                    "executor.planner_speed_share of arm.speed_m_s",
+                    float(planned[0]),
+                    "guard.max_speed_m_s",
+                    self.guard.max_speed_m_s,
+                ),
+                (
+                    "executor.planner_speed_share of arm.turn_speed_rad_s",
+                    float(planned[1]),
+                    "guard.max_turn_speed_rad_s",
+                    self.guard.max_turn_speed_rad_s,
+                ),
+            )
         for name, found, limit_name, limit in limits:
             if found > limit:
                 raise ConfigError(f"{name} is {found}, more than {limit_name}, {limit}; lower it")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.kinematics import best_reach, between, gripper_pose, line, straight_path
+from gnfactor.kinematics import best_reach, between, gripper_pose, jacobian, line, straight_path
 from gnfactor.ros.arm_body import lowest
 from gnfactor.ros.config import CameraConfig, GuardConfig, RobotConfig
 from gnfactor.ros.depth import clear_depth_complaint, table_complaint, workspace_points
@@ -153,11 +153,22 @@ class SafetyGuard:
     def _speed_complaint(self, state: RobotState) -> str | None:
         share = np.abs(state.joint_velocities) / self._joint_speed
         worst = int(share.argmax())
-        if share[worst] <= 1:
+        if share[worst] > 1:
+            return (
+                f"joint {worst + 1} moves at {abs(state.joint_velocities[worst]):.2f} rad/s; its limit is "
+                f"{self._joint_speed[worst]:.2f}"
+            )
+        motion, limits = jacobian(self._arm, state.joint_positions) @ state.joint_velocities, self._limits
+        speed_m_s, turn_rad_s = float(np.linalg.norm(motion[:3])), float(np.linalg.norm(motion[3:]))
+        fastest_m_s, fastest_rad_s = (
+            limits.speed_tolerance * limit for limit in (limits.max_speed_m_s, limits.max_turn_speed_rad_s)
+        )
+        if speed_m_s <= fastest_m_s and turn_rad_s <= fastest_rad_s:
             return None
         return (
-            f"joint {worst + 1} moves at {abs(state.joint_velocities[worst]):.2f} rad/s; its limit is "
-            f"{self._joint_speed[worst]:.2f}"
+            f"the gripper moves at {speed_m_s:.2f} m/s and {turn_rad_s:.2f} rad/s; at most {fastest_m_s:.3g} and "
+            f"{fastest_rad_s:.3g} are allowed, {limits.speed_tolerance} times guard.max_speed_m_s and "
+            "guard.max_turn_speed_rad_s: lower the executor's speed"
         )
 
     def _start_complaint(self, state: RobotState) -> str | None:
