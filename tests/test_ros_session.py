@@ -138,7 +138,7 @@ def test_yes_moves_and_done_ends_the_run(tmp_path: Path) -> None:
 def test_no_moves_nothing_and_the_policy_is_asked_again(tmp_path: Path) -> None:
     robot, answers, policy = robot_for(), Answers("n", "N ", "", "maybe", "q"), Moving(DOWN)
     episode = perform(robot, policy, answers, tmp_path)
-    assert (episode.ending, episode.steps, episode.reason) == ("stopped", 3, "the operator refused it")
+    assert (episode.ending, episode.steps, episode.reason) == ("stopped", 3, "the operator stopped it")
     assert len(policy.shown) == 3
     assert not moved(robot)
     assert robot.holding
@@ -193,6 +193,7 @@ def test_refusals_with_nobody_to_ask_end_the_run(tmp_path: Path) -> None:
     robot = robot_for()
     episode = perform(robot, Moving((0.0, 0.0, -0.6)), Answers(), tmp_path, confirm="never")
     assert (episode.ending, episode.steps) == ("stopped", 3)
+    assert (episode.reason or "").startswith("too many refusals in a row, the last: the")
     assert not moved(robot)
 
 

@@ -130,7 +130,7 @@ class Operator:
         if self._refusals < _MOST_REFUSALS:
             return "refuse"
         self._say(f"  {_MOST_REFUSALS} actions in a row were refused and nobody is to be asked: the run is over")
-        return "stop"
+        return "give up"
 
     def _choices(self, plan: Plan) -> Mapping[str, Choice]:
         if self._dry_run:
