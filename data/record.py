@@ -33,6 +33,7 @@ from gnfactor.demonstration import Demonstration
 from gnfactor.errors import ConfigError, DataError, RobotError
 from gnfactor.files import try_writing_in
 from gnfactor.kinematics import between
+from gnfactor.rollout import describe
 from gnfactor.ros.calibration.looking import Look, look_when_still
 from gnfactor.ros.calibration.records import require_calibration, require_unmoved
 from gnfactor.ros.commands import grip_command, is_open
@@ -41,7 +42,7 @@ from gnfactor.ros.link import RobotLink
 from gnfactor.ros.links.connect import connect
 from gnfactor.ros.observing import observation_from
 from gnfactor.ros.safety import SafetyGuard
-from gnfactor.ros.session.interruption import signals_interrupt
+from gnfactor.ros.session.interruption import signals_interrupt, uninterrupted
 from gnfactor.ros.session.operator import Ask, Say, typed
 from gnfactor.scene import ARM, Observation
 
@@ -290,11 +291,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave(link: RobotLink, say: Say) -> None:
-    """Let go; a demonstration that is done is kept although the robot is gone."""
-    try:
-        link.close()
-    except RobotError as error:
-        say(f"note: {error}")
+    """Let go, which ends in a hold; a demonstration that is done is kept although the robot is gone."""
+    with uninterrupted():
+        try:
+            link.close()
+        except Exception as error:  # whatever it is, the demonstration is worth more
+            say(f"note: {describe(error)}")
 
 
 def _parse(arguments: Sequence[str] | None) -> tuple[Wanted, str | None]:

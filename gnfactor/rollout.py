@@ -31,7 +31,8 @@ class Episode:
     """Actions taken, refused ones included."""
     ending: Ending
     reason: str | None = None
-    """Of a refusal or a crash; with "max_steps" of the last action that was refused or blocked, if one was."""
+    """Of a refusal, a crash or an end by somebody's word; with "max_steps" of the last action that was refused or
+    blocked, if one was."""
     repeated: bool = False
     """The environment's process died in a first attempt."""
 
@@ -76,7 +77,7 @@ def _act(env: Env, policy: Policy, scene: Scene, max_steps: int, on_refusal: OnR
         if success:
             return Episode(scene, instruction, True, steps, "success")
         if step.ended is not None:
-            return Episode(scene, instruction, success, steps, step.ended, reason)
+            return Episode(scene, instruction, success, steps, step.ended, step.refused)
         if step.refused is not None and on_refusal == "end":
             return Episode(scene, instruction, success, steps, "refused", reason)
     return Episode(scene, instruction, success, max_steps, "max_steps", reason)

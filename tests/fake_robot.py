@@ -170,8 +170,7 @@ class FakeRobot:
         since_s = self.clock_s - began_s
         times_s = np.concatenate(([0.0], way.times_s))
         path = np.concatenate((self.joints[None], way.positions))
-        index = min(int(np.searchsorted(times_s, since_s)), len(path) - 1)
-        self.joints = path[index]
+        self.joints = np.array([np.interp(since_s, times_s, positions) for positions in path.T])
         if since_s >= times_s[-1]:
             self._way, self._progress = None, Progress(way.sequence, "done")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -257,6 +259,21 @@ def test_what_is_discarded_or_interrupted_leaves_the_store_as_it_was(
     monkeypatch.setattr(record_module, "typed", ask)
     assert command(tmp_path / "store", "--accept-calibration", "Ada") == status
     assert not (tmp_path / "store").exists()
+
+
+def test_a_second_signal_does_not_end_the_hold_at_the_end(
+    robot: FakeRobot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = robot.close
+
+    def closed() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        close()
+
+    monkeypatch.setattr(robot, "close", closed)
+    monkeypatch.setattr(record_module, "typed", lambda _: "q")
+    assert command(tmp_path / "store", "--accept-calibration", "Ada") == 1
+    assert robot.record[-2:] == ["hold", "close"]
 
 
 def test_a_name_that_is_no_folders_is_said_before_the_missing_calibration(

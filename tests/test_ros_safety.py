@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gnfactor import kinematics
 from gnfactor.actions import Action, ArmTarget
+from gnfactor.ros.arm_body import lowest
 from gnfactor.ros.executors import Executor
 from gnfactor.ros.link import JointTrajectory, PlanRequest, PoseTarget, RobotMode, RobotState, RobotView
 from gnfactor.ros.safety import SafetyGuard, Verdict
@@ -191,10 +192,18 @@ STATES: Mapping[str, tuple[Callable[[RobotState], RobotState], str]] = {
     "idle": (lambda s: replace(s, mode=RobotMode.IDLE), "start the robot's controller"),
     "errors": (lambda s: replace(s, errors=("cartesian_reflex",)), "cartesian_reflex"),
     "NaN joint": (lambda s: replace(s, joint_positions=s.joint_positions * np.nan), "not finite"),
+    "gripper too fast": (
+        lambda s: replace(s, joint_velocities=1.4 * np.eye(7)[0]),
+        r"the gripper moves at 0.\d\d m/s and 1.40 rad/s; at most 0.375 and 1.5 are allowed",
+    ),
+    "gripper turns too fast": (
+        lambda s: replace(s, joint_velocities=1.6 * np.eye(7)[6]),
+        r"moves at 0.\d\d m/s and 1.60 rad/s",
+    ),
     "too fast": (lambda s: replace(s, joint_velocities=np.full(7, 2.5)), r"joint 1 moves at 2.50 rad/s"),
     "joint beyond": (
-        lambda s: replace(s, joint_positions=s.joint_positions + 3.0 * np.eye(7)[2]),
-        "joint 3 stands at 3.000 rad, beyond",
+        lambda s: replace(s, joint_positions=s.joint_positions + 3.0 * np.eye(7)[0]),
+        "joint 1 stands at 3.000 rad, beyond",
     ),
     "frames disagree": (
         lambda s: replace(s, joint_positions=s.joint_positions + 0.1 * np.eye(7)[0]),
@@ -270,3 +279,82 @@ def test_an_arm_that_stands_slightly_outside_may_come_back_and_not_go_deeper() -
     reason = SafetyGuard(far_below).check_state(robot.state(), robot.now_s()).reason
     assert reason is not None
     assert "guide the arm back by hand" in reason
+
+
+LOW_WRISTS = (
+    ([2.619, -0.69, 2.847, -2.361, 1.552, 0.724, 0.928], [2.648, -1.077, 2.847, -2.097, 1.546, 0.659, 0.769]),
+    ([-0.22, 1.076, -0.27, -1.476, 2.847, 1.345, -1.89], [-0.285, 1.404, -0.216, -1.173, 2.847, 1.327, -1.935]),
+)
+"""Two steps whose gripper stays in the box while the wrist goes through the table."""
+
+
+@pytest.mark.parametrize("executor", ["impedance", "trajectory", "moveit"])
+@pytest.mark.parametrize(("start", "end"), LOW_WRISTS)
+def test_no_wrist_goes_into_the_table_below_a_gripper_that_stays_above_it(
+    executor: str, start: list[float], end: list[float]
+) -> None:
+    heights, config = list[float](), robot_config(f"executor.name={executor}")
+    robot = FakeRobot(config)
+    robot.joints = np.array(start)
+    goal = kinematics.gripper_pose(robot.arm, np.array(end))
+    assert lowest_and_highest(goal)[0][2] > config.guard.min_height_m
+    robot.on_state = lambda seen: heights.append(lowest(seen.arm, seen.joints).height_m)
+    outcome = Executor(robot, SafetyGuard(config), config).execute(action(goal))
+    assert "link" in (outcome.refused or outcome.blocked or "")
+    assert "below the least height, 0.753 m" in (outcome.refused or outcome.blocked or "")
+    assert min(heights) > config.guard.min_height_m - 0.06, "stopped before a capsule's middle is at the table"
+
+
+@given(st.tuples(*[st.floats(-2.8, 2.8)] * 7), st.integers(3, 6))
+def test_the_arms_lowest_point_is_below_every_joint_from_the_elbow_on(joints: tuple[float, ...], joint: int) -> None:
+    arm = CONFIG.arm.model()
+    heights = (arm.world_from_base @ kinematics.link_poses(np.array(joints)))[:, 2, 3]
+    assert lowest(arm, np.array(joints)).height_m <= heights[joint] - 0.05
+
+
+def test_an_arm_in_its_ready_posture_is_high_above_the_table() -> None:
+    """Worked by hand: the flange's ball is lowest, 0.0034 m below the hand's mount and 6 cm thick."""
+    found = lowest(CONFIG.arm.model(), READY)
+    flange_m = FakeRobot(CONFIG).pose[2, 3] + 0.1104
+    assert found.joint == 7
+    np.testing.assert_allclose(found.height_m, flange_m - 0.06, atol=1e-9)
+
+
+def test_an_arm_whose_wrist_is_slightly_too_low_may_come_back_and_not_go_lower() -> None:
+    robot = FakeRobot(CONFIG)
+    robot.joints = np.array([-0.22, 1.076, -0.27, -1.476, 2.847, 1.345, -1.89])
+    height_m = lowest(robot.arm, robot.joints).height_m
+    fingers_m = lowest_and_highest(robot.pose)[0][2]
+    assert height_m < fingers_m, "the wrist is what is lowest here"
+    guard = SafetyGuard(robot_config(f"guard.min_height_m={min(height_m + 0.01, fingers_m - 0.001)}"))
+    up, down = robot.pose, robot.pose
+    up[2, 3] += 0.02
+    down[2, 3] -= 0.02
+    assert guard.check(action(up), robot.observe(0.5), robot.state(), robot.now_s()).ok
+    reason = guard.check(action(down), robot.observe(0.5), robot.state(), robot.now_s()).reason
+    assert reason is not None
+    assert "of the arm would be" in reason
+    too_low = SafetyGuard(robot_config(f"guard.min_height_m={height_m + 0.03}"))
+    assert "of the arm is 30 mm below" in (too_low.check_state(robot.state(), robot.now_s()).reason or "")
+
+
+@given(st.integers(0, 11), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_a_command_with_one_number_that_is_none_is_refused(index: int, number: float) -> None:
+    pose = moved()
+    pose.flat[index] = number
+    guard, state = SafetyGuard(CONFIG), FakeRobot(CONFIG).state()
+    assert not guard.check_command(pose, state).ok
+    assert guard._outside_complaint([pose], moved()) is not None
+
+
+def test_a_planned_motion_that_is_too_fast_is_stopped_on_its_way() -> None:
+    """The planner brings the gripper there 11 cm farther in 4 s, which only the second limit forbids."""
+    slow = robot_config("executor.name=moveit")
+    allowed = ("guard.max_speed_m_s=0.005", "executor.speed_m_s=0.005", "executor.planner_speed_share=0.002")
+    fast = robot_config("executor.name=moveit", *allowed)
+    outcomes = [
+        Executor(FakeRobot(config), SafetyGuard(config), config).execute(action(moved(z=-0.11)))
+        for config in (slow, fast)
+    ]
+    assert outcomes[0].done, outcomes[0]
+    assert "guard.max_speed_m_s" in (outcomes[1].blocked or "")

@@ -138,7 +138,7 @@ def test_yes_moves_and_done_ends_the_run(tmp_path: Path) -> None:
 def test_no_moves_nothing_and_the_policy_is_asked_again(tmp_path: Path) -> None:
     robot, answers, policy = robot_for(), Answers("n", "N ", "", "maybe", "q"), Moving(DOWN)
     episode = perform(robot, policy, answers, tmp_path)
-    assert (episode.ending, episode.steps, episode.reason) == ("stopped", 3, "the operator refused it")
+    assert (episode.ending, episode.steps, episode.reason) == ("stopped", 3, "the operator stopped it")
     assert len(policy.shown) == 3
     assert not moved(robot)
     assert robot.holding
@@ -154,6 +154,21 @@ def test_first_asks_once_and_never_not_at_all(tmp_path: Path) -> None:
     assert not never.questions
     assert moved(robot)
     assert "action 2: the guard allows it" in never.said
+
+
+def test_a_yes_to_a_motion_that_the_second_look_refuses_is_no_yes_to_the_next_one(tmp_path: Path) -> None:
+    robot, answers = robot_for(), Answers("y", "y")
+
+    def change() -> None:
+        robot.mode = RobotMode.USER_STOPPED if len(answers.questions) == 1 else RobotMode.MOVE
+
+    answers.on_question = change
+    policy = Moving(DOWN)
+    robot.on_state = lambda seen: setattr(seen, "mode", RobotMode.MOVE) if len(policy.shown) > 1 else None
+    perform(robot, policy, answers, tmp_path, confirm="first", max_steps=3)
+    assert "it was agreed to, but by now" in answers.said
+    assert len(answers.questions) == 2, "the second motion is asked about, the third is not"
+    assert moved(robot)
 
 
 def test_a_policy_that_changes_nothing_is_done(tmp_path: Path) -> None:
@@ -178,6 +193,7 @@ def test_refusals_with_nobody_to_ask_end_the_run(tmp_path: Path) -> None:
     robot = robot_for()
     episode = perform(robot, Moving((0.0, 0.0, -0.6)), Answers(), tmp_path, confirm="never")
     assert (episode.ending, episode.steps) == ("stopped", 3)
+    assert (episode.reason or "").startswith("too many refusals in a row, the last: the")
     assert not moved(robot)
 
 
@@ -389,9 +405,9 @@ def test_signals_interrupt_a_run_and_none_disturbs_its_end(number: int) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_a_hold_that_does_not_arrive_is_said_aloud(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link_lost", [kind("nobody answers") for kind in (RobotError, TypeError, KeyError)])
+def test_a_hold_that_does_not_arrive_is_said_aloud(tmp_path: Path, link_lost: Exception) -> None:
     robot, answers = robot_for(), Answers("q")
-    link_lost = RobotError("nobody answers")
 
     def fail() -> None:
         raise link_lost
@@ -400,9 +416,10 @@ def test_a_hold_that_does_not_arrive_is_said_aloud(tmp_path: Path) -> None:
         robot.hold = robot.close = fail  # type: ignore[method-assign]
 
     answers.on_question = lose
-    with pytest.raises(RobotError, match="nobody answers"):
+    with pytest.raises(type(link_lost), match="nobody answers"):
         perform(robot, Moving(DOWN), answers, tmp_path)
-    assert "THE ROBOT COULD NOT BE TOLD TO HOLD: nobody answers" in answers.said
+    said = next(line for line in answers.said.splitlines() if "THE ROBOT COULD NOT BE TOLD TO HOLD" in line)
+    assert "nobody answers" in said
 
 
 def test_orders_that_make_no_sense_are_refused(tmp_path: Path) -> None:

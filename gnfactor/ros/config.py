@@ -33,8 +33,10 @@ class PoseConfig:
 
     def __post_init__(self) -> None:
         length = float(np.linalg.norm(self.quaternion_xyzw))
-        if abs(length - 1) > 1e-3:
+        if not abs(length - 1) <= 1e-3:  # so that a length that is no number is not let through
             raise ConfigError(f"quaternion_xyzw {list(self.quaternion_xyzw)} has length {length:.4f}; 1 is expected")
+        if not np.isfinite(self.translation_m).all():
+            raise ConfigError(f"translation_m {list(self.translation_m)} must be finite")
 
     @property
     def matrix(self) -> Float[np.ndarray, "4 4"]:
@@ -76,8 +78,12 @@ class ArmConfig:
         if len(self.finger_joint_names) != 2:
             raise ConfigError(f"arm.finger_joint_names is {list(self.finger_joint_names)}; two names are expected")
         for i, (low, high) in enumerate(zip(self.joint_lower, self.joint_upper, strict=True), start=1):
-            if not low < high:
-                raise ConfigError(f"arm: joint {i} goes from {low} to {high} rad; lower must be below upper")
+            if not -np.inf < low < high < np.inf:
+                raise ConfigError(
+                    f"arm: joint {i} goes from {low} to {high} rad; finite, and lower below upper, expected"
+                )
+        if not all(0 < speed < np.inf for speed in self.joint_speed):
+            raise ConfigError(f"arm.joint_speed is {list(self.joint_speed)}; positive numbers are expected")
         _all_positive("arm", self, ("speed_m_s", "turn_speed_rad_s"))
 
     def model(self, margin_rad: float = 0.0) -> ArmModel:
@@ -170,7 +176,7 @@ class GuardConfig:
     """The whole gripper, fingers included, stays in this box."""
     box_upper: Triple = (0.7, 0.5, 1.6)
     min_height_m: float = TABLE_HEIGHT_M + 0.003
-    """No part of the gripper comes lower."""
+    """No part of the gripper, nor of the arm from its elbow on, comes lower."""
     start_tolerance_m: float = 0.02
     """So far outside may the measured gripper be and still be moved back; it never gets farther out."""
     hand_lower: Triple = (-0.035, -0.105, -0.115)
@@ -184,6 +190,8 @@ class GuardConfig:
     max_speed_m_s: float = 0.25
     """No executor may be configured to be faster."""
     max_turn_speed_rad_s: float = 1.0
+    speed_tolerance: float = 1.5
+    """How many times these speeds the gripper may be measured to have: controllers overshoot, and sensors are noisy."""
     joint_margin_rad: float = 0.05
     """How far from its limits every joint stays."""
     max_image_age_s: float = 0.5
@@ -205,8 +213,10 @@ class GuardConfig:
         for name in ("box", "hand", "fingers"):
             lower: Triple = getattr(self, f"{name}_lower")
             upper: Triple = getattr(self, f"{name}_upper")
-            if any(low >= high for low, high in zip(lower, upper, strict=True)):
-                raise ConfigError(f"guard.{name}_lower {list(lower)} must be below guard.{name}_upper {list(upper)}")
+            if not all(-np.inf < low < high < np.inf for low, high in zip(lower, upper, strict=True)):
+                raise ConfigError(
+                    f"guard.{name}_lower {list(lower)} must be below guard.{name}_upper {list(upper)}, and both finite"
+                )
         shares = ("min_reading_share", "min_table_share")
         tuples = [item.name for item in fields(self) if item.name.endswith(("lower", "upper"))]
         heights = ("min_height_m", "table_height_m", "joint_margin_rad", "start_tolerance_m")
@@ -441,6 +451,22 @@ class RobotConfig:
             ),
             ("executor.planner_speed_share", self.executor.planner_speed_share, "the whole", 1.0),
         )
+        if self.executor.name == "moveit":  # the other ways to move are as fast as executor.speed_m_s
+            planned = self.executor.planner_speed_share * np.array([self.arm.speed_m_s, self.arm.turn_speed_rad_s])
+            limits += (
+                (
+                    "executor.planner_speed_share of arm.speed_m_s",
+                    float(planned[0]),
+                    "guard.max_speed_m_s",
+                    self.guard.max_speed_m_s,
+                ),
+                (
+                    "executor.planner_speed_share of arm.turn_speed_rad_s",
+                    float(planned[1]),
+                    "guard.max_turn_speed_rad_s",
+                    self.guard.max_turn_speed_rad_s,
+                ),
+            )
         for name, found, limit_name, limit in limits:
             if found > limit:
                 raise ConfigError(f"{name} is {found}, more than {limit_name}, {limit}; lower it")

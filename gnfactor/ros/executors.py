@@ -35,6 +35,7 @@ from gnfactor.ros.safety import SafetyGuard, Verdict
 from gnfactor.scene import ARM
 
 _REASONS: dict[Answer, str] = {"refuse": "the operator refused it", "pass": "a dry run sends nothing"}
+_STOPS: dict[Answer, str] = {"stop": "the operator stopped it", "give up": "too many refusals in a row, the last: {}"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Outcome:
     """Why the arm stopped on its way, or what the fingers did not do."""
     ended: Word | None = None
     """The operator's word that ends the episode; nothing was moved."""
+    why_ended: str | None = None
+    """Where that word was "stopped"."""
 
     @property
     def done(self) -> bool:
@@ -115,8 +118,10 @@ class Executor:
             before, answer = plan, self._approve(plan)
             if answer == "recover":
                 return self._recover()
-            if answer in ("done", "stop"):
-                return Outcome(ended="done" if answer == "done" else "stopped")
+            if answer == "done":
+                return Outcome(ended="done")
+            if answer in _STOPS:
+                return Outcome(ended="stopped", why_ended=_STOPS[answer].format(plan.verdict.reason))
             if plan.verdict.ok and answer != "go":
                 return Outcome(refused=_REASONS[answer])
             if plan.verdict.ok:  # time has passed since

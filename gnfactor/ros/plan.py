@@ -19,9 +19,9 @@ from gnfactor.scene import ARM
 
 _FARTHEST_M = 10.0
 """What is farther away is nowhere: no picture shows it, and a motion to it would never end."""
-Answer = Literal["go", "refuse", "pass", "recover", "done", "stop"]
+Answer = Literal["go", "refuse", "pass", "recover", "done", "stop", "give up"]
 """Do it; do not, and ask the policy again; likewise, since nothing is to be sent; clear the robot's errors instead; the
-task is done; the run is over."""
+task is done; the run is over, by somebody's word or since too much was refused with nobody to ask."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ class RobotEnv:
         outcome = self._executor.execute(action)
         self._step += 1
         if outcome.ended is not None:  # nothing was done, and nobody looks any more
-            return Step(replace(self._seen, step=self._step), None, ended=outcome.ended)
+            return Step(replace(self._seen, step=self._step), None, outcome.why_ended, ended=outcome.ended)
         return Step(self._observe(self._began_s), None, outcome.refused, outcome.blocked)
 
     def hold(self) -> None:

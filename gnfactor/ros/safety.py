@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from gnfactor.actions import Action, ArmTarget
-from gnfactor.kinematics import best_reach, between, gripper_pose, line, straight_path
+from gnfactor.kinematics import best_reach, between, gripper_pose, jacobian, line, straight_path
+from gnfactor.ros.arm_body import lowest
 from gnfactor.ros.config import CameraConfig, GuardConfig, RobotConfig
 from gnfactor.ros.depth import clear_depth_complaint, table_complaint, workspace_points
 from gnfactor.ros.link import RobotMode, RobotState, RobotView
@@ -88,7 +89,9 @@ class SafetyGuard:
             reason = "the robot's state holds a number that is not finite"
         if reason is None:
             reason = _rigid_complaint("the measured pose", state.base_from_gripper)
-        return Verdict(reason or self._speed_complaint(state) or self._start_complaint(state))
+        return Verdict(
+            reason or self._speed_complaint(state) or self._start_complaint(state) or self._low_arm_complaint(state)
+        )
 
     def check_views(self, observation: Mapping[str, RobotView], now_s: float) -> Verdict:
         """Whether what the cameras show can be used."""
@@ -118,7 +121,8 @@ class SafetyGuard:
             return Verdict(f"on the straight way to the target, {reason}")
         path = straight_path(self._arm, state.joint_positions, goal)
         if path is not None:
-            return Verdict(joint_path=path)
+            reason = self._low_way_complaint(path)
+            return Verdict(reason, None if reason else path)
         return Verdict(
             self._reach_complaint(goal, state)
             or f"the arm cannot follow the straight line to the target at {_place(goal)} within its joints' limits "
@@ -149,11 +153,22 @@ class SafetyGuard:
     def _speed_complaint(self, state: RobotState) -> str | None:
         share = np.abs(state.joint_velocities) / self._joint_speed
         worst = int(share.argmax())
-        if share[worst] <= 1:
+        if share[worst] > 1:
+            return (
+                f"joint {worst + 1} moves at {abs(state.joint_velocities[worst]):.2f} rad/s; its limit is "
+                f"{self._joint_speed[worst]:.2f}"
+            )
+        motion, limits = jacobian(self._arm, state.joint_positions) @ state.joint_velocities, self._limits
+        speed_m_s, turn_rad_s = float(np.linalg.norm(motion[:3])), float(np.linalg.norm(motion[3:]))
+        fastest_m_s, fastest_rad_s = (
+            limits.speed_tolerance * limit for limit in (limits.max_speed_m_s, limits.max_turn_speed_rad_s)
+        )
+        if speed_m_s <= fastest_m_s and turn_rad_s <= fastest_rad_s:
             return None
         return (
-            f"joint {worst + 1} moves at {abs(state.joint_velocities[worst]):.2f} rad/s; its limit is "
-            f"{self._joint_speed[worst]:.2f}"
+            f"the gripper moves at {speed_m_s:.2f} m/s and {turn_rad_s:.2f} rad/s; at most {fastest_m_s:.3g} and "
+            f"{fastest_rad_s:.3g} are allowed, {limits.speed_tolerance} times guard.max_speed_m_s and "
+            "guard.max_turn_speed_rad_s: lower the executor's speed"
         )
 
     def _start_complaint(self, state: RobotState) -> str | None:
@@ -182,12 +197,42 @@ class SafetyGuard:
                 return f"the gripper at {_place(pose)} would be {excess_m * 1000:.1f} mm {where}"
         return None
 
+    def _low_arm_complaint(self, state: RobotState) -> str | None:
+        found = lowest(self._arm, state.joint_positions)
+        below_m = self._limits.min_height_m - found.height_m
+        if below_m <= self._limits.start_tolerance_m:
+            return None
+        return (
+            f"the measured link {found.joint} of the arm is {below_m * 1000:.0f} mm below the least height, "
+            f"{self._limits.min_height_m:.3f} m; at most {self._limits.start_tolerance_m * 1000:.0f} mm are tolerated: "
+            "guide the arm back by hand"
+        )
+
+    def _low_way_complaint(self, path: Float[np.ndarray, "steps 7"]) -> str | None:
+        """As of the gripper, so of the arm: where it is too low already it may come back, and never goes lower."""
+        ways = [lowest(self._arm, joints) for joints in path]
+        allowed_m = min(self._limits.min_height_m, ways[0].height_m)
+        found = min(ways, key=lambda way: way.height_m)
+        if found.height_m >= allowed_m - 1e-9:
+            return None
+        return (
+            f"on the straight way to the target, link {found.joint} of the arm would be "
+            f"{(self._limits.min_height_m - found.height_m) * 1000:.1f} mm below the least height, "
+            f"{self._limits.min_height_m:.3f} m: take another way, or start from another posture"
+        )
+
     def _step_complaint(self, start: Float[np.ndarray, "4 4"], goal: Float[np.ndarray, "4 4"]) -> str | None:
         distance_m, turn_rad = between(start, goal)
         if distance_m > self._limits.max_step_m:
-            return f"the target is {distance_m:.3f} m away; at most {self._limits.max_step_m} m are allowed"
+            return (
+                f"the target is {distance_m:.3f} m away; at most {self._limits.max_step_m} m are allowed "
+                "(guard.max_step_m): start nearer, or raise it"
+            )
         if turn_rad > self._limits.max_turn_rad:
-            return f"the target is a turn of {turn_rad:.2f} rad away; at most {self._limits.max_turn_rad} are allowed"
+            return (
+                f"the target is a turn of {turn_rad:.2f} rad away; at most {self._limits.max_turn_rad} are allowed "
+                "(guard.max_turn_rad): start nearer, or raise it"
+            )
         return None
 
     def _model_complaint(self, state: RobotState, start: Float[np.ndarray, "4 4"]) -> str | None:
@@ -233,6 +278,8 @@ class SafetyGuard:
             for i, axis in enumerate("xyz")
         }
         excesses[f"below the least height, {limits.min_height_m:.3f} m"] = limits.min_height_m - low[2]
+        if not np.isfinite([*excesses.values()]).all():  # a number that is none is never the greatest
+            return float("inf"), "outside: its place is not finite"
         where = max(excesses, key=lambda name: excesses[name])
         return float(excesses[where]), where
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from gnfactor.files import write_file
 from gnfactor.ros.config import RobotConfig
-from gnfactor.ros.journal import Asked, Journal
+from gnfactor.ros.journal import Asked, Ended, Journal
 from gnfactor.ros.link import RobotMode, RobotState
 from gnfactor.ros.plan import Answer, Plan, changes_nothing
 from gnfactor.ros.session.forecast import forecast
@@ -98,7 +98,8 @@ class Operator:
         self._config, self._folder, self._say, self._ask, self._journal = config, folder, say, ask, journal
         self._confirm: Confirm = confirm
         self._dry_run, self._keys = dry_run, keys
-        self._count, self._refusals, self._has_agreed = 0, 0, False
+        self._count, self._refusals = 0, 0
+        self._has_let_go, self._has_agreed = False, False
 
     def approve(self, plan: Plan) -> Answer:
         """What the operator wants done with a plan, the guard's judgement before his eyes.
@@ -106,6 +107,16 @@ class Operator:
         Raises:
             DataError: the picture cannot be written, without which nobody can be asked.
         """
+        answer = self._answer(plan)
+        self._has_let_go = answer == "go"
+        return answer
+
+    def learn(self, outcome: Ended) -> None:
+        """What came of the action: with `first`, a yes counts for later ones only once its own motion has begun."""
+        if self._has_let_go:
+            self._has_agreed = outcome.refused is None
+
+    def _answer(self, plan: Plan) -> Answer:
         self._count += 1
         self._show(plan)
         self._refusals = 0 if plan.verdict.ok else self._refusals + 1
@@ -115,9 +126,7 @@ class Operator:
                 return "done"
         if self._confirm == "never" or (self._confirm == "first" and not self._dry_run and self._has_agreed):
             return self._answer_alone(plan)
-        answer = self._choose(self._choices(plan))
-        self._has_agreed = self._has_agreed or answer == "go"
-        return answer
+        return self._choose(self._choices(plan))
 
     def _show(self, plan: Plan) -> None:
         expected = forecast(plan, self._config)
@@ -140,7 +149,7 @@ class Operator:
         if self._refusals < _MOST_REFUSALS:
             return "refuse"
         self._say(f"  {_MOST_REFUSALS} actions in a row were refused and nobody is to be asked: the run is over")
-        return "stop"
+        return "give up"
 
     def _choices(self, plan: Plan) -> Mapping[str, Choice]:
         keys = self._keys

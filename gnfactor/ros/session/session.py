@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gnfactor.agent import DeviceName
 from gnfactor.envs.base import LiveScene, Policy
-from gnfactor.errors import ConfigError, RobotError
+from gnfactor.errors import ConfigError
 from gnfactor.rollout import Episode, describe, rollout
 from gnfactor.ros.config import RobotConfig
 from gnfactor.ros.journal import Ended, Event, Failed, Journal
@@ -54,14 +55,16 @@ class Terminal:
 
 
 class Narrated:
-    """A journal whose owner is also told, in a line, what came of each action."""
+    """A journal whose owner is also told, in a line, what came of each action; the operator learns it, too."""
 
-    def __init__(self, journal: Journal, say: Say) -> None:
-        self._journal, self._say = journal, say
+    def __init__(self, journal: Journal, say: Say, learn: Callable[[Ended], None]) -> None:
+        self._journal, self._say, self._learn = journal, say, learn
 
     def note(self, event: Event) -> None:
         """Keep it; say what came of an action."""
         self._journal.note(event)
+        if isinstance(event, Ended):
+            self._learn(event)
         if isinstance(event, Ended) and event.ended is None:
             words = {"not done": event.refused, "stopped on the way": event.blocked}
             said = [f"{title}: {reason}" for title, reason in words.items() if reason is not None]
@@ -86,8 +89,8 @@ def act(
         terminal: the operator's.
         journal: of the run.
     """
-    told = Narrated(journal, terminal.say)
-    operator = Operator(order.robot, order.folder, terminal.say, terminal.ask, told, order.confirm, order.dry_run)
+    operator = Operator(order.robot, order.folder, terminal.say, terminal.ask, journal, order.confirm, order.dry_run)
+    told = Narrated(journal, terminal.say, operator.learn)
     used = ListeningLink(link) if order.dry_run else link
     try:
         env = RobotEnv(used, order.robot, image_size, operator.approve, told)
@@ -111,7 +114,7 @@ def leave(link: RobotLink, say: Say) -> None:
     with uninterrupted():
         try:
             link.hold()
-        except RobotError as error:
-            say(f"THE ROBOT COULD NOT BE TOLD TO HOLD: {error}; keep a hand at its stop")
-        with suppress(RobotError):  # a connection that is gone already, of which has been spoken
+        except Exception as error:  # whatever it is, the operator has to know
+            say(f"THE ROBOT COULD NOT BE TOLD TO HOLD: {describe(error)}; keep a hand at its stop")
+        with suppress(Exception):  # a connection that is gone already, of which has been spoken
             link.close()
