@@ -238,12 +238,13 @@ def test_a_word_that_was_dropped_while_latched_does_not_pass_later() -> None:
 
 
 def test_while_one_session_moves_the_arm_another_can_only_hold_it() -> None:
-    gate = Gate(TIMEOUT_S)
-    assert gate.hear(pack("a", 1, 101.0, "target", THERE), HERE, 100.0, 0.0).target is not None
+    gate = held_by()
+    assert gate.hear(pack("a", 2, 101.0, "target", THERE), HERE, 100.0, 0.0).target is not None
     assert gate.hear(pack("b", 1, 101.0, "target", THERE), HERE, 100.1, 0.1) == Orders()
-    assert "session a moves the arm" in gate.status.why
+    assert "session a held the arm after session b" in gate.status.why
     assert gate.hear(pack("b", 2, 101.0, "hold"), HERE, 100.2, 0.2) == Orders(HERE, cancel=True)
     assert gate.hear(pack("b", 3, 101.0, "target", THERE), HERE, 100.25, 0.25).target is not None
+    assert gate.hear(pack("a", 3, 101.0, "target", THERE), HERE, 100.3, 0.3) == Orders()
 
 
 def test_asked_to_end_it_holds_and_lets_nothing_through() -> None:
