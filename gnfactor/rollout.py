@@ -53,10 +53,23 @@ def rollout(
         on_refusal: what a refused action means.
         index: the environment's number, for the policy's memory.
     """
+    episode: Episode | None = None
     try:
-        return _act(env, policy, scene, max_steps, on_refusal, index)
+        episode = _act(env, policy, scene, max_steps, on_refusal, index)
+        return episode
     finally:
+        _hold(env, episode)
+
+
+def _hold(env: Env, episode: Episode | None) -> None:
+    """Hold; an error of that says also why the episode had ended, which may be its cause."""
+    try:
         env.hold()
+    except GNFactorError as error:
+        reason = None if episode is None else episode.reason
+        if reason is None:
+            raise
+        raise type(error)(reason if str(error) in reason else f"{reason}; then: {error}") from error
 
 
 def _act(env: Env, policy: Policy, scene: Scene, max_steps: int, on_refusal: OnRefusal, index: int) -> Episode:

@@ -12,7 +12,7 @@ import pytest
 from gnfactor.actions import Action, ArmTarget
 from gnfactor.demonstration import Demonstration
 from gnfactor.envs.base import Scene, SeededScene, Start, Step
-from gnfactor.errors import ConfigError, MissingExtraError, ObservationError, SceneError
+from gnfactor.errors import ConfigError, MissingExtraError, ObservationError, RobotError, SceneError
 from gnfactor.evaluation.controls import EmptyScene, OtherInstruction
 from gnfactor.evaluation.film import Film, film, outcome
 from gnfactor.evaluation.serving import Job, Venue, serve
@@ -94,6 +94,19 @@ def test_an_exception_of_the_policy_goes_on_but_the_arm_holds_first(error: BaseE
     with pytest.raises(type(error)):
         rollout(env, Raising(AWAY), SCENE, 3)
     assert env.held == 1
+
+
+@pytest.mark.parametrize("said", ["the arm does not answer", "outside the workspace"])
+def test_a_hold_that_fails_says_also_why_the_episode_had_ended(said: str) -> None:
+    class Unheld(FakeEnv):
+        def hold(self) -> None:
+            raise RobotError(said)
+
+    with pytest.raises(RobotError, match="outside the workspace") as caught:
+        rollout(Unheld(), Fixed(FAR), SCENE, 3)
+    assert str(caught.value).count(said) == 1
+    with pytest.raises(RobotError, match=f"^{said}$"):
+        rollout(Unheld(), PointPolicy(), SCENE, 5)
 
 
 def jobs_for(count: int, control: str | None = None, max_steps: int = 3) -> list[Job]:

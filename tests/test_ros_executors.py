@@ -175,3 +175,16 @@ def test_stale_pictures_are_a_refusal_and_the_robot_holds() -> None:
     outcome = go(robot)
     assert outcome.refused is not None
     assert robot.record == ["hold"]
+
+
+def test_a_hold_that_fails_does_not_hide_what_it_was_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = robot_for("impedance")
+
+    def unheld() -> None:
+        raise RobotError("the watchdog does not know the measured pose")
+
+    monkeypatch.setattr(robot, "hold", unheld)
+    with pytest.raises(RobotError, match=r"^the gripper at the target .*; then: the watchdog does not know"):
+        go(robot, z=0.6)
+    with pytest.raises(RobotError, match=r"^the watchdog does not know"):
+        go(robot)

@@ -15,6 +15,7 @@ import fcntl
 import os
 import platform
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -115,6 +116,7 @@ def run(folder: Path, command: Sequence[str]) -> int:
     else:
         print("ROS shares this machine's network, on its loopback interface: a network of its own takes root on Linux")
     sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and all they start, ignore it
     return subprocess.run(command, check=False).returncode
 
 

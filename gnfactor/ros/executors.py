@@ -104,13 +104,25 @@ class Executor:
         Raises:
             RobotError: the robot cannot be reached any more; also where it could not even be told to hold.
         """
+        outcome = Outcome()
         try:
             self._journal.note(Decided(action))
             outcome = self._execute(action)
         finally:
-            self._drive.link.hold()
+            self._hold(outcome)
         self._journal.note(Ended(outcome.refused, outcome.blocked, outcome.ended))
         return outcome
+
+    def _hold(self, outcome: Outcome) -> None:
+        """End in a hold; an error of the hold says also what it was to end, which may be its cause."""
+        try:
+            self._drive.link.hold()
+        except RobotError as error:
+            why = outcome.refused or outcome.blocked
+            if why is None:
+                raise
+            self._journal.note(Ended(outcome.refused, outcome.blocked, outcome.ended))
+            raise RobotError(f"{why}; then: {error}") from error
 
     def _execute(self, action: Action) -> Outcome:
         plan = self._look(action)

@@ -69,6 +69,8 @@ class Status:
     """The measured pose was not known when it was to be held: that is made up for as soon as it is."""
     why: str = "just started"
     """Of the last hold that nobody asked for, or of the last word that was dropped."""
+    held: str = ""
+    """Of the last hold that nobody asked for, whatever was dropped since."""
     dropped: int = 0
     timeout_s: float = 0.0
     target: str = ""
@@ -141,6 +143,7 @@ class Gate:
         self.status.why = (
             why if measured else why + "; the measured pose is unknown: goals are cancelled, the rest owed"
         )
+        self.status.held = self.status.why
         return self._hold(measured)
 
     def let_go(self) -> None:

@@ -61,8 +61,8 @@ class Cell:
         return bridge(variables, spoken, *options, prefix=self.cable.prefix)
 
     def watchdog_says(self) -> str:
-        """Why it held last, or what it dropped."""
-        return json.loads(self.client.latest[WATCHDOG].data)["why"]
+        """Why it held last without being told to."""
+        return json.loads(self.client.latest[WATCHDOG].data)["held"]
 
 
 @contextmanager
