@@ -2,7 +2,8 @@
 # make field : set up, collect scenes seen from all around, train the neural feature field alone, leave runs/field_only
 # make test  : set up and run every test
 # make rlbench-contract : hold what we call of RLBench and PyRep against their signatures, without either
-# make ros-test : install Debian's ROS 1 where it may (root, apt), test against a real master and a simulated Franka
+# make ros-test : install Debian's ROS 1 where it may (root, apt), test against a real master and a simulated Franka;
+#                 ALL=1 adds the slow ones
 # make env   : only set up (.venv)          make check : linters and type checker
 # make doctor: what works on this machine, and how to mend what does not; CONFIG="configs/gnfactor.yaml ..." for what
 #              that configuration needs
@@ -67,7 +68,7 @@ rlbench-contract: env
 # own: rospy knows one node and one master in its life.
 ros-test: env
 	@$(RUN) tools/ros.py install $(ROS)
-	@$(RUN) tools/ros.py test $(ROS)
+	@$(RUN) tools/ros.py test $(ROS) $(if $(ALL),--all)
 
 clean:
 	rm -rf $(VENV) $(ROS) runs data/stores .pytest_cache .ruff_cache .hypothesis

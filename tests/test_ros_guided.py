@@ -26,6 +26,7 @@ from tests.synthetic import TINY  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
+    pytest.mark.slow,
     # Debian's rospy was written for older Pythons, and leaves its sockets to the end of the process.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

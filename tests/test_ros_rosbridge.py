@@ -39,7 +39,7 @@ from tests.ros.presence import require_ros
 
 require_ros()
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 VELOCITY = "/simulation/gripper_velocity"
 STILL_M_S = 0.001
 SIMULATED = (

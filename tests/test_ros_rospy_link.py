@@ -372,6 +372,7 @@ def test_a_watchdog_that_never_spoke_is_missed_before_the_first_motion(connected
         link.stream(PoseTarget(1, link.now_s() + 10, link.state().base_from_gripper))
 
 
+@pytest.mark.slow
 def test_moveit_is_asked_and_its_refusal_is_a_block(client: Client, connected: Connect) -> None:
     asked = []
 
@@ -401,6 +402,7 @@ def test_moveit_is_asked_and_its_refusal_is_a_block(client: Client, connected: C
     assert np.allclose((centre.x, centre.y, centre.z), goal[:3, 3])
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_ends_and_listens_to_this_computer_only(nodes: Nodes, client: Client) -> None:
     """A whole connection without ROS_IP: held, closed and gone."""
     program = (
@@ -424,6 +426,7 @@ def test_a_process_of_its_own_ends_and_listens_to_this_computer_only(nodes: Node
     assert (ended.returncode, ended.stdout.strip()) == (0, "127.0.0.1"), ended.stderr
 
 
+@pytest.mark.slow
 def test_a_robot_that_is_started_anew_is_found_again(nodes: Nodes, connected: Connect, client: Client) -> None:
     """Master, robot and watchdog, as a launch file ends and starts them; nobody tells us."""
     link, numbers = connected(), count(1)
