@@ -133,10 +133,17 @@ def test(folder: Path, marks: str) -> int:
     timed = [path for path in files if path.name in TIMED]
     began_s = time.monotonic()
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(2) as two:
-        passed = [*one.map(partial(_test_file, folder, marks), timed)]
-        passed += two.map(partial(_test_file, folder, marks), [path for path in files if path not in timed])
-    print(f"{sum(passed)} of {len(files)} files of tests with ROS passed in {time.monotonic() - began_s:.0f} s")
-    return 0 if files and all(passed) else 1
+        first = dict(zip(timed, one.map(partial(_test_file, folder, marks), timed), strict=True))
+        others = [path for path in files if path not in timed]
+        first |= dict(zip(others, two.map(partial(_test_file, folder, marks), others), strict=True))
+    again = [path for path, passed in first.items() if not passed]
+    for path in again:
+        print(f"{path.name} failed; once more, alone: these tests are in real time", flush=True)
+    failed = [path for path in again if not _test_file(folder, marks, path)]
+    took_s = time.monotonic() - began_s
+    print(f"{len(files) - len(failed)} of {len(files)} files of tests with ROS passed in {took_s:.0f} s", end="")
+    print(f", {len(again) - len(failed)} of them at the second try" if len(again) > len(failed) else "")
+    return 0 if files and not failed else 1
 
 
 def _test_file(folder: Path, marks: str, path: Path) -> bool:

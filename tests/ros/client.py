@@ -117,8 +117,9 @@ class Client:
         goal.epsilon.inner = goal.epsilon.outer = 0.08
         return self.act("/franka_gripper/grasp", "franka_gripper/Grasp", goal)
 
-    def switch(self, name: str, on: bool) -> None:
-        rospy.ServiceProxy(f"/simulation/{name}", SetBool)(on)
+    def switch(self, name: str, on: bool) -> str:
+        """When it was switched (the clock's time, s)."""
+        return rospy.ServiceProxy(f"/simulation/{name}", SetBool)(on).message
 
     def trigger(self, name: str) -> str:
         return rospy.ServiceProxy(f"/simulation/{name}", Trigger)().message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,9 @@ def serve_switches(simulation: Simulation, faults: Faults) -> None:
 
     def force_reflex() -> str:
         with simulation.lock:
+            at_s = time.time()
             simulation.panda.trip("forced by the test")
-        return ""
+        return str(at_s)
 
     def reset() -> str:
         wanted = rospy.get_param("/simulation/scene")
@@ -74,8 +76,9 @@ def serve_switches(simulation: Simulation, faults: Faults) -> None:
 
 def _switched(switch: Callable[[bool], None]) -> Callable[[Any], SetBoolResponse]:
     def answer(request: Any) -> SetBoolResponse:
+        at_s = time.time()
         switch(request.data)
-        return SetBoolResponse(True, "")
+        return SetBoolResponse(True, str(at_s))
 
     return answer
 
